@@ -1,0 +1,497 @@
+"""Every number and name a team may want to change, typed, with its meaning.
+
+Three layers, the later wins: the defaults below, a TOML file (``HUB_SETTINGS`` or ``--settings``), and nothing
+else. Secrets and addresses are not settings; they come from the environment (`Environment`).
+
+The part that changes what a mart says (`Settings.model_parameters`) is hashed into every partition, so that a
+changed setting re-labels new days and never rewrites old ones. Rules A1 to A12 of the domain name the defaults.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tomllib
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from hub_pipeline.errors import ConfigurationError
+
+#: Raised when the meaning of a mart changes without any setting changing; part of the settings hash.
+MODELS_VERSION = 1
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Growth(_Group):
+    """Fast-growing organisations (A3, A4, A5)."""
+
+    days: int = Field(90, gt=0, description="window in calendar days, half-open (D-days, D]")
+    min_seats: int = Field(20, gt=0, description="organic seats gained in the window, inclusive")
+    baseline: Literal["first_day", "zero"] = Field(
+        "first_day", description="baseline of an organisation that had no seats at some close in the window"
+    )
+
+
+class Contraction(_Group):
+    """What counts as high contraction (A7): share and absolute floor, both inclusive."""
+
+    days: int = Field(90, gt=0, description="window in calendar days")
+    seats_pct: Decimal = Field(Decimal("0.20"), ge=0, le=1, description="share of seats lost")
+    seats_min: int = Field(5, ge=0, description="seats lost")
+    mrr_pct: Decimal = Field(Decimal("0.20"), ge=0, le=1, description="share of MRR lost, constant currency")
+    mrr_min: Decimal = Field(Decimal(100), ge=0, description="MRR lost, reporting currency")
+
+
+class Nps(_Group):
+    """Net promoter score (A6)."""
+
+    days: int = Field(180, gt=0, description="look-back: latest answer of each contact in (D-days, D]")
+    detractor_max: int = Field(6, ge=0, le=10, description="highest score that is a detractor")
+    promoter_min: int = Field(9, ge=0, le=10, description="lowest score that is a promoter")
+
+
+class Interactions(_Group):
+    """Intercom interactions of large clients."""
+
+    days: int = Field(28, gt=0, description="window in calendar days")
+    dissatisfied_max: int = Field(2, ge=1, le=5, description="highest conversation rating that is dissatisfied")
+    tiers: tuple[str, ...] = Field(("A", "B"), description="tiers on the list")
+    unmet_org_max_met: int = Field(2, ge=1, description="an organisation with fewer met contacts is hard to reach")
+
+
+class Tiers(_Group):
+    """Size of the root account (A8)."""
+
+    mode: Literal["size", "percentile"] = Field("size", description="by thresholds, or by rank of MRR")
+    a_mrr: Decimal = Field(Decimal(2000), description="A from this MRR")
+    a_seats: int = Field(200, description="or this many seats")
+    b_mrr: Decimal = Field(Decimal(500), description="B from this MRR")
+    b_seats: int = Field(50, description="or this many seats")
+    a_share: Decimal = Field(Decimal("0.10"), description="percentile mode: top share that is A")
+    b_share: Decimal = Field(Decimal("0.20"), description="percentile mode: next share that is B")
+
+
+class Renewal(_Group):
+    """Renewal pipeline (A1, A2)."""
+
+    mrr_over: Decimal = Field(Decimal(500), description="in scope strictly above this MRR")
+    enterprise_mrr_over: Decimal = Field(Decimal(500), description="the same for enterprise plans; 0 takes all")
+    lead_days: int = Field(90, gt=0, description="renew at least so many days ahead of renew-by")
+    missing_days: int = Field(180, gt=0, description="a deal should exist so many days before the term ends")
+    match_days: int = Field(45, ge=0, description="a deal belongs to a contract whose term ends this close")
+    close_date_mismatch_days: int = Field(7, ge=0, description="tolerated distance of close date and term end")
+    deal_amount_basis: Literal["mrr", "arr"] = Field("mrr", description="what the amount of a deal means")
+    enterprise_plans: tuple[str, ...] = Field(("enterprise", "custom"), description="plans that are enterprise")
+    stages: tuple[str, ...] = Field((), description="known post-sales stages; empty = do not check")
+    stage_probability: dict[str, Decimal] = Field(
+        default_factory=dict, description="probability of renewal by stage; `_missing` for contracts without a deal"
+    )
+
+
+class Churn(_Group):
+    """Churn and its double checks (A9, A10)."""
+
+    gap_days: int = Field(31, ge=0, description="a gap up to this long is a replacement, not a churn")
+    history_days: int = Field(400, gt=0, description="ended subscriptions stay listed this long")
+    recent_days: int = Field(90, gt=0, description="the view hub.churn shows churns of the last so many days")
+
+
+class Ownership(_Group):
+    """Who talks to whom."""
+
+    days: int = Field(28, gt=0, description="window in calendar days")
+    client_facing_roles: tuple[str, ...] = Field(("sales", "csm"), description="roles that count as having met")
+
+
+class Metrics(_Group):
+    """Period of the waterfall and the rates; empty = the calendar month of as_of."""
+
+    period_start: date | None = Field(None, description="first day")
+    period_end: date | None = Field(None, description="last day, inclusive")
+
+
+class Matching(_Group):
+    """How records of different sources are recognised as one organisation."""
+
+    free_mail_domains: tuple[str, ...] = Field(
+        ("gmail.com", "outlook.com", "hotmail.com", "yahoo.com", "icloud.com", "proton.me", "gmx.de", "web.de"),
+        description="domains that never identify an organisation",
+    )
+
+
+class HubSpotObject(_Group):
+    """One HubSpot object type: which type id, which properties, and what they are called here."""
+
+    object_type: str = Field(description="objectTypeId or name in the API, such as 2-1138478 or contacts")
+    optional: bool = Field(False, description="a portal without it (or a token without the scope) is still published")
+    properties: dict[str, str] = Field(
+        default_factory=dict, description="canonical column -> name of the HubSpot property"
+    )
+    history: tuple[str, ...] = Field((), description="properties whose history is read")
+
+
+def _hubspot_objects() -> dict[str, HubSpotObject]:
+    o = HubSpotObject
+    return {
+        "organisations": o(
+            object_type="2-1138478",
+            properties={
+                "name": "name",
+                "domain": "domain",
+                "external_id": "organisation_id",
+                "tier_override": "tier",
+                "owner_id": "hubspot_owner_id",
+                "health_override": "health",
+                "members_active": "members_active",
+                "parent_org_id": "parent_organisation_id",
+                "covered_by_org_id": "joint_plan_payer_id",
+                "covered_from": "joint_plan_since",
+                "covered_seats": "joint_plan_seats",
+                "contract_kind": "custom_contract_kind",
+                "contract_from": "custom_contract_start",
+                "contract_to": "custom_contract_end",
+                "contract_amount": "custom_contract_amount",
+                "contract_seats": "custom_contract_seats",
+                "pending_true_up_mrr": "pending_true_up_mrr",
+            },
+        ),
+        "companies": o(object_type="companies", optional=True, properties={"name": "name", "domain": "domain"}),
+        "contacts": o(
+            object_type="contacts",
+            properties={
+                "email": "email",
+                "first_name": "firstname",
+                "last_name": "lastname",
+                "lifecycle_stage": "lifecyclestage",
+                "lead_status": "hs_lead_status",
+                "source": "hs_object_source_label",
+                "owner_id": "hubspot_owner_id",
+                "is_champion": "is_champion",
+                "left_at": "left_company_at",
+            },
+            history=("lifecyclestage", "hs_lead_status", "hubspot_owner_id"),
+        ),
+        "deals": o(
+            object_type="deals",
+            properties={
+                "name": "dealname",
+                "pipeline": "pipeline",
+                "stage": "dealstage",
+                "deal_type": "dealtype",
+                "plan": "plan",
+                "subscription_id": "subscription_id",
+                "amount": "amount",
+                "currency": "deal_currency_code",
+                "owner_id": "hubspot_owner_id",
+                "created_at": "createdate",
+                "close_date": "closedate",
+                "is_closed": "hs_is_closed",
+                "is_won": "hs_is_closed_won",
+                "next_activity_at": "hs_next_activity_date",
+            },
+            history=("closedate", "dealstage"),
+        ),
+        "feedback_submissions": o(
+            object_type="feedback_submissions",
+            optional=True,
+            properties={
+                "survey_type": "hs_survey_type",
+                "score": "hs_value",
+                "comment": "hs_content",
+                "responded_at": "hs_submission_timestamp",
+                "source_group": "hs_response_group",
+            },
+        ),
+        **{
+            name: o(
+                object_type=name,
+                optional=True,
+                properties={
+                    "occurred_at": "hs_timestamp",
+                    "owner_id": "hubspot_owner_id",
+                    "subject": subject,
+                    "direction": direction,
+                    "status": status,
+                    "source": "hs_object_source_label",
+                },
+            )
+            for name, subject, direction, status in (
+                ("notes", "hs_note_body", "", ""),
+                ("tasks", "hs_task_subject", "", "hs_task_status"),
+                ("emails", "hs_email_subject", "hs_email_direction", "hs_email_status"),
+                ("calls", "hs_call_title", "hs_call_direction", "hs_call_status"),
+                ("meetings", "hs_meeting_title", "", "hs_meeting_outcome"),
+            )
+        },
+    }
+
+
+class HubSpot(_Group):
+    """What is read from HubSpot and what it means."""
+
+    portal_id: str | None = Field(None, description="for record addresses; empty = asked from the account")
+    app_address: str = Field("https://app.hubspot.com", description="start of record addresses")
+    objects: dict[str, HubSpotObject] = Field(default_factory=_hubspot_objects, description="object -> mapping")
+    associations: tuple[tuple[str, str], ...] = Field(
+        (
+            ("contacts", "organisations"),
+            ("deals", "organisations"),
+            ("deals", "contacts"),
+            ("notes", "contacts"),
+            ("tasks", "contacts"),
+            ("emails", "contacts"),
+            ("calls", "contacts"),
+            ("meetings", "contacts"),
+            ("notes", "organisations"),
+            ("tasks", "organisations"),
+            ("feedback_submissions", "contacts"),
+        ),
+        description="pairs of objects whose associations are read",
+    )
+    post_sales_pipeline: str = Field("post_sales", description="id of the pipeline that holds renewals and upsells")
+    sales_pipeline: str = Field("default", description="id of the sales pipeline")
+    deal_types: dict[str, Literal["renewal", "upsell", "new_business"]] = Field(
+        default_factory=lambda: {
+            "renewal": "renewal",
+            "existingbusiness": "renewal",
+            "upsell": "upsell",
+            "newbusiness": "new_business",
+        },
+        description="value of the deal-type property -> meaning",
+    )
+    roles: dict[str, str] = Field(
+        default_factory=lambda: {"Customer Success": "csm", "Sales": "sales", "Support": "support"},
+        description="name of the owner's team -> role",
+    )
+    requests_per_10_seconds: int = Field(190, gt=0, description="the account's limit for this token")
+    reserve: Decimal = Field(Decimal("0.05"), ge=0, lt=1, description="share of the limit left to other apps")
+    workers: int = Field(8, ge=1, le=32, description="requests in flight")
+    time_budget_seconds: int = Field(3600, gt=0, description="give up (exit 3) when a source needs longer")
+
+
+class Intercom(_Group):
+    """What is read from Intercom."""
+
+    api_version: str = Field("2.16", description="Intercom-Version header")
+    region: Literal["us", "eu", "au"] = Field("us", description="which address to ask")
+    parts: Literal["window", "none", "all"] = Field("window", description="for which conversations parts are read")
+    time_budget_seconds: int = Field(3600, gt=0, description="give up (exit 3) when it needs longer")
+
+
+class Billing(_Group):
+    """Where billing extracts come from."""
+
+    folder: str = Field("billing/incoming", description="below the data folder, or absolute")
+    mappings: tuple[str, ...] = Field((), description="mapping files for foreign shapes; paths beside the settings")
+    settle_seconds: int = Field(5, ge=0, description="a file younger than this may still be written: next run")
+    max_quarantined: Decimal = Field(Decimal("0.01"), ge=0, le=1, description="above this share a file is refused")
+    seat_roles: tuple[str, ...] = Field(("seat",), description="item roles that count as seats")
+
+
+class Guards(_Group):
+    """What is refused rather than believed."""
+
+    max_shrink: Decimal = Field(Decimal("0.20"), ge=0, le=1, description="a full list this much smaller is refused")
+
+
+class Run(_Group):
+    """Schedule and partitions."""
+
+    first_day: date = Field(date(2024, 1, 1), description="first daily partition")
+    hour: int = Field(3, ge=0, le=23, description="hour of the nightly run, reporting time zone")
+    alert_webhook: bool = Field(False, description="post run failures to HUB_ALERT_WEBHOOK")
+
+
+class Publish(_Group):
+    """The file analysts open."""
+
+    mode: str = Field("0640", pattern=r"^0?[0-7]{3}$", description="file mode, octal")
+    group: str | None = Field(None, description="group of the file")
+
+
+class Settings(_Group):
+    """All settings. Unknown keys are an error; every default is a rule of the domain."""
+
+    reporting_tz: str = Field("UTC", description="IANA time zone whose midnight ends a day")
+    reporting_currency: str = Field("USD", pattern="^[A-Z]{3}$", description="currency of every MRR")
+    growth: Growth = Growth()
+    contraction: Contraction = Contraction()
+    nps: Nps = Nps()
+    interactions: Interactions = Interactions()
+    tiers: Tiers = Tiers()
+    renewal: Renewal = Renewal()
+    churn: Churn = Churn()
+    ownership: Ownership = Ownership()
+    metrics: Metrics = Metrics()
+    matching: Matching = Matching()
+    hubspot: HubSpot = HubSpot()
+    intercom: Intercom = Intercom()
+    billing: Billing = Billing()
+    guards: Guards = Guards()
+    run: Run = Run()
+    publish: Publish = Publish()
+
+    @field_validator("reporting_tz")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError(f"{value!r} is not an IANA time zone such as Europe/Berlin") from error
+        return value
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The reporting time zone."""
+        return ZoneInfo(self.reporting_tz)
+
+    def model_parameters(self) -> dict[str, Any]:
+        """Settings as SQL parameters: ``growth.days`` is ``$growth_days``.
+
+        A dict becomes two lists of equal length, ``<name>_keys`` and ``<name>_values``; tuples become lists.
+        Operational groups (guards, run, publish, and how sources are read) are not parameters, because they must
+        not change what a mart says.
+        """
+        parameters: dict[str, Any] = {
+            "reporting_tz": self.reporting_tz,
+            "reporting_currency": self.reporting_currency,
+        }
+        meaning = {
+            "growth": self.growth,
+            "contraction": self.contraction,
+            "nps": self.nps,
+            "interactions": self.interactions,
+            "tiers": self.tiers,
+            "renewal": self.renewal,
+            "churn": self.churn,
+            "ownership": self.ownership,
+            "metrics": self.metrics,
+            "matching": self.matching,
+        }
+        for group, values in meaning.items():
+            for key in type(values).model_fields:
+                _flatten(parameters, f"{group}_{key}", getattr(values, key))
+        for key in ("post_sales_pipeline", "sales_pipeline", "deal_types", "roles", "app_address", "portal_id"):
+            _flatten(parameters, f"hubspot_{key}", getattr(self.hubspot, key))
+        _flatten(parameters, "billing_seat_roles", self.billing.seat_roles)
+        return parameters
+
+    def settings_hash(self) -> str:
+        """Sixteen hex digits that change when what a mart says may change."""
+        # The metrics period is an argument of one build, not a standing decision.
+        stable = {k: v for k, v in self.model_parameters().items() if not k.startswith("metrics_")}
+        text = json.dumps([MODELS_VERSION, stable], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @classmethod
+    def load(cls, path: Path | None = None) -> Settings:
+        """Defaults, overlaid by a TOML file; every mistake is named with its key.
+
+        Raises:
+            ConfigurationError: the file is missing, is not TOML, or a key is unknown or has a wrong value.
+        """
+        if path is None:
+            return cls()
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigurationError(f"The settings file {path} cannot be read: {error.strerror}.") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"The settings file {path} is not valid TOML: {error}.") from error
+        objects = values.get("hubspot", {}).get("objects")
+        if isinstance(objects, dict):
+            values["hubspot"]["objects"] = _merge_objects(objects)
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()
+            )
+            raise ConfigurationError(f"The settings file {path} has mistakes: {problems}.") from error
+
+
+def _merge_objects(objects: dict[str, Any]) -> dict[str, Any]:
+    """A team that maps one property keeps the defaults of all others; ``enabled = false`` drops an object."""
+    merged: dict[str, Any] = {name: value.model_dump() for name, value in _hubspot_objects().items()}
+    for name, change in objects.items():
+        if not isinstance(change, dict):
+            merged[name] = change
+            continue
+        if change.get("enabled") is False:
+            merged.pop(name, None)
+            continue
+        base = merged.get(name, {})
+        merged[name] = {
+            **base,
+            **{k: v for k, v in change.items() if k != "enabled"},
+            "properties": {**base.get("properties", {}), **change.get("properties", {})},
+        }
+    return merged
+
+
+def _flatten(parameters: dict[str, Any], name: str, value: Any) -> None:
+    if isinstance(value, dict):
+        parameters[f"{name}_keys"] = [str(k) for k in value]
+        parameters[f"{name}_values"] = list(value.values())
+    elif isinstance(value, tuple):
+        parameters[name] = list(value)
+    else:
+        parameters[name] = value
+
+
+class Environment(_Group):
+    """Secrets and addresses, from the environment; each secret may come from ``<NAME>_FILE`` instead."""
+
+    data_dir: Path
+    settings_file: Path | None = None
+    hubspot_access_token: SecretStr | None = None
+    hubspot_base_url: str = "https://api.hubapi.com"
+    hubspot_api_version: str = "2026-09"
+    intercom_access_token: SecretStr | None = None
+    intercom_base_url: str | None = None
+    alert_webhook: SecretStr | None = None
+
+    @classmethod
+    def read(cls, variables: dict[str, str] | None = None) -> Environment:
+        """Read the process environment (or the given mapping, for tests).
+
+        Raises:
+            ConfigurationError: a ``*_FILE`` variable names a file that cannot be read, or both forms are set.
+        """
+        env = dict(os.environ) if variables is None else variables
+
+        def secret(name: str) -> SecretStr | None:
+            value, file = env.get(name) or None, env.get(f"{name}_FILE") or None
+            if value and file:
+                raise ConfigurationError(f"Set either {name} or {name}_FILE, not both.")
+            if file:
+                try:
+                    value = Path(file).read_text(encoding="utf-8").strip()
+                except OSError as error:
+                    raise ConfigurationError(
+                        f"{name}_FILE names {file}, which cannot be read: {error.strerror}."
+                    ) from error
+                if not value:
+                    raise ConfigurationError(f"{name}_FILE names {file}, which is empty.")
+            return SecretStr(value) if value else None
+
+        settings_file = env.get("HUB_SETTINGS")
+        return cls(
+            data_dir=Path(env.get("HUB_DATA_DIR") or "data").absolute(),
+            settings_file=Path(settings_file) if settings_file else None,
+            hubspot_access_token=secret("HUBSPOT_ACCESS_TOKEN"),
+            hubspot_base_url=env.get("HUBSPOT_BASE_URL") or "https://api.hubapi.com",
+            hubspot_api_version=env.get("HUBSPOT_API_VERSION") or "2026-09",
+            intercom_access_token=secret("INTERCOM_ACCESS_TOKEN"),
+            intercom_base_url=env.get("INTERCOM_BASE_URL") or None,
+            alert_webhook=secret("HUB_ALERT_WEBHOOK"),
+        )

@@ -1,0 +1,230 @@
+"""Landing files: what a source sent, complete and checked, before anything is made of it.
+
+``<root>/<source>/<object>/<run_id>/<part>-<seq>.ndjson.zst`` holds one record a line. A file is written under a
+temporary name, fsynced and renamed; then its record file ``<part>-<seq>.json`` is written the same way. A data file
+without a record file does not exist: it is the rest of a write that was cut off.
+
+The record file keeps the ``as_of`` and ``floor`` of its load, so that raw rebuilt from landing gets the same
+``recorded_at`` as the first time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from types import TracebackType
+
+import zstandard
+
+from hub_pipeline.errors import WarehouseError
+
+#: A file is closed at about this many bytes of NDJSON, so that a killed run repeats little and memory stays bounded.
+ROLL_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class LoadContext:
+    """What every record loaded by one run shares.
+
+    Attributes:
+        run_id: the run that loads; also the folder its landing files are in.
+        as_of: the day the run is for.
+        close: the instant that day ends (local 00:00 of the next day), UTC without offset.
+        floor: nothing may be recorded before it: the close of the greatest as_of whose publish intent was
+            committed before this load, or None before the first (settled rule 2). UTC without offset.
+        started_at: when the run started, UTC without offset. Never part of a mart.
+    """
+
+    run_id: str
+    as_of: date
+    close: datetime
+    floor: datetime | None
+    started_at: datetime
+
+
+@dataclass(frozen=True)
+class LandedFile:
+    """One complete landing file, as its record file describes it."""
+
+    path: Path
+    source: str
+    object: str
+    run_id: str
+    records: int
+    sha256: str
+    as_of: date
+    close: datetime
+    floor: datetime | None
+    written_at: datetime
+
+    def to_json(self) -> bytes:
+        values = asdict(self)
+        values["path"] = self.path.name
+        return json.dumps(values, default=lambda v: v.isoformat(), indent=1, sort_keys=True).encode()
+
+    @classmethod
+    def read(cls, record: Path) -> LandedFile:
+        """Read a record file.
+
+        Raises:
+            WarehouseError: it cannot be read or is not a record file.
+        """
+        try:
+            values = json.loads(record.read_bytes())
+            return cls(
+                path=record.parent / values["path"],
+                source=values["source"],
+                object=values["object"],
+                run_id=values["run_id"],
+                records=values["records"],
+                sha256=values["sha256"],
+                as_of=date.fromisoformat(values["as_of"]),
+                close=datetime.fromisoformat(values["close"]),
+                floor=None if values["floor"] is None else datetime.fromisoformat(values["floor"]),
+                written_at=datetime.fromisoformat(values["written_at"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise WarehouseError(f"The landing record {record} cannot be read: {error}.") from error
+
+
+class LandingWriter:
+    """Writes the records of one part of one object (one chain of pages); not shared between threads.
+
+    Use as a context manager: leaving it normally completes the open file, leaving it with an exception discards
+    the open file and keeps the completed ones.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        source: str,
+        object_name: str,
+        load: LoadContext,
+        part: str = "0",
+        roll_bytes: int = ROLL_BYTES,
+    ) -> None:
+        self._folder = root / source / object_name / load.run_id
+        self._source = source
+        self._object = object_name
+        self._load = load
+        self._part = part
+        self._roll_bytes = roll_bytes
+        self._compressor = zstandard.ZstdCompressor(level=3)
+        self._sequence = 0
+        self._stream: zstandard.ZstdCompressionWriter | None = None
+        self.files: list[LandedFile] = []
+
+    def __enter__(self) -> LandingWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self._discard()
+
+    def write(self, lines: bytes, records: int) -> None:
+        """Append complete NDJSON lines (each ending in a newline) that hold ``records`` records."""
+        if records == 0:
+            return
+        try:
+            if self._stream is None:
+                self._open()
+            assert self._stream is not None
+            self._stream.write(lines)
+        except OSError as error:
+            raise _disk_error(self._folder, error) from error
+        self._hash.update(lines)
+        self._records += records
+        self._bytes += len(lines)
+        if self._bytes >= self._roll_bytes:
+            self.close()
+
+    def close(self) -> None:
+        """Complete the open file, if any: flush, fsync, rename, record file."""
+        if self._stream is None:
+            return
+        try:
+            self._stream.flush(zstandard.FLUSH_FRAME)
+            self._raw.flush()
+            os.fsync(self._raw.fileno())
+            self._stream.close()
+            self._raw.close()
+            os.replace(self._temporary, self._final)
+            fsync_folder(self._folder)
+            landed = LandedFile(
+                path=self._final,
+                source=self._source,
+                object=self._object,
+                run_id=self._load.run_id,
+                records=self._records,
+                sha256=self._hash.hexdigest(),
+                as_of=self._load.as_of,
+                close=self._load.close,
+                floor=self._load.floor,
+                written_at=datetime.now(UTC).replace(tzinfo=None),
+            )
+            write_durably(self._final.with_name(self._stem + ".json"), landed.to_json())
+        except OSError as error:
+            raise _disk_error(self._folder, error) from error
+        self._stream = None
+        self.files.append(landed)
+
+    def _open(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._stem = f"{self._part}-{self._sequence:05d}"
+        self._sequence += 1
+        self._final = self._folder / f"{self._stem}.ndjson.zst"
+        self._temporary = self._folder / f".{self._stem}.tmp"
+        self._raw = open(os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+        self._stream = self._compressor.stream_writer(self._raw, closefd=False)
+        self._hash = hashlib.sha256()
+        self._records = 0
+        self._bytes = 0
+
+    def _discard(self) -> None:
+        if self._stream is not None:
+            self._raw.close()
+            self._temporary.unlink(missing_ok=True)
+            self._stream = None
+
+
+def landed_files(root: Path, source: str, object_name: str, run_id: str | None = None) -> Iterator[LandedFile]:
+    """Complete files of an object, oldest run first; of one run if given."""
+    pattern = f"{source}/{object_name}/{run_id or '*'}/*.json"
+    for record in sorted(root.glob(pattern)):
+        yield LandedFile.read(record)
+
+
+def write_durably(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Write a small file so that it is there whole or not at all, even after a power cut."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    fsync_folder(path.parent)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make renames in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _disk_error(folder: Path, error: OSError) -> WarehouseError:
+    return WarehouseError(
+        f"A landing file in {folder} could not be written: {error.strerror}. "
+        "What was already landed is kept; make room and run again."
+    )

@@ -1,0 +1,71 @@
+"""What a source tells the warehouse about one stream of records: the contract between sources/ and warehouse/.
+
+A source lands NDJSON and describes it here; `hub_pipeline.warehouse.loader` turns files into append-only versions
+without knowing anything about the source.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class RawStream:
+    """One object of a source: how its lines are read and what one version of a record is.
+
+    The raw table is ``raw_<source>.<table>`` with the key columns, the payload columns (both from ``columns``, in
+    order), then ``_changed_at, _recorded_at, _archived_at, _deleted_at, _merged_into, _hash, _run_id``.
+    A version is appended only if its payload or state differs from the latest version of the same key, so loading
+    the same records twice changes nothing. Column names are quoted by the loader; any text is a legal name.
+
+    Attributes:
+        source: ``hubspot`` | ``intercom`` | ``billing``.
+        object: name of the object; the folder of its landing files.
+        table: name of the raw table, usually the same.
+        json_columns: top-level JSON key -> DuckDB type, given to read_json so that nothing is guessed.
+        columns: raw column -> DuckDB type (key columns first). New columns are added to an existing table; a
+            column that is no longer sent stays and is NULL from then on.
+        select: SELECT list over the alias ``r`` (the JSON row) that yields exactly ``columns`` by name, and may
+            yield ``_changed_at``, ``_created_at``, ``_archived_at``, ``_deleted_at`` (TIMESTAMP, UTC) and
+            ``_merged_into`` (VARCHAR). Without ``_changed_at`` the change time is close(as_of) - 1 microsecond.
+            The first version of a key is dated by ``_created_at`` when given.
+        from_clause: what follows FROM; ``landed`` is the name of the JSON rows. Lets a stream unnest lists,
+            e.g. ``landed AS r, unnest(r.items) AS t(item)``. Default ``landed AS r``.
+        key: columns that identify a record.
+        kind: ``versions``: as above. ``events``: immutable rows, INSERT of keys not yet there (property history,
+            conversation parts); no tombstones.
+        snapshot: a complete run lists every live record, so a live key that is absent is deleted at
+            close(as_of) - 1 microsecond, once the stream has ended cleanly and passed the shrink guard.
+        also: further streams read from the same files in the same transaction.
+        comment: what the table holds, for COMMENT ON TABLE.
+    """
+
+    source: str
+    object: str
+    table: str
+    json_columns: dict[str, str]
+    columns: dict[str, str]
+    select: str
+    key: tuple[str, ...] = ("id",)
+    from_clause: str = "landed AS r"
+    kind: Literal["versions", "events"] = "versions"
+    snapshot: bool = True
+    also: tuple[RawStream, ...] = field(default=())
+    comment: str = ""
+
+
+@dataclass(frozen=True)
+class StreamResult:
+    """What one stream of one run did; becomes asset metadata, the closing summary and ``hub.freshness``."""
+
+    source: str
+    object: str
+    status: Literal["complete", "forbidden", "failed", "not_configured"]
+    records: int = 0  # records read from the source
+    inserted: int = 0  # versions appended
+    deleted: int = 0  # tombstones appended
+    quarantined: int = 0
+    requests: int = 0
+    seconds: float = 0.0
+    message: str = ""  # why it is not complete, for people
