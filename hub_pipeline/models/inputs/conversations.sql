@@ -1,0 +1,74 @@
+/*---
+description: >
+  Versions of Intercom conversations. The contact is the HubSpot contact with the same e-mail address (the one known
+  first, if several), else the Intercom contact itself as intercom:<id>. The organisation is the one whose HubSpot id or
+  mapped external id is the company's company_id in Intercom; none = NULL, and the contact decides. A match that becomes
+  known later gives a new version, it never changes an old one. A rating counts from rated_at on.
+grain: [conversation_id, recorded_at]
+---*/
+WITH versions AS (
+    SELECT c.*
+    FROM raw_intercom.conversations AS c
+    QUALIFY c._changed_at = max(c._changed_at) OVER (PARTITION BY c.id, c._recorded_at)
+), hubspot_contacts AS (
+    SELECT lower(email) AS email, arg_min(id, (first_known, id)) AS contact_id, min(first_known) AS known_at
+    FROM (
+        SELECT email, id, min(_recorded_at) AS first_known
+        FROM raw_hubspot.contacts_mapped
+        WHERE email IS NOT NULL
+        GROUP BY email, id
+    )
+    GROUP BY lower(email)
+), intercom_contacts AS (
+    SELECT id, lower(trim(arg_max(email, _recorded_at))) AS email
+    FROM raw_intercom.contacts
+    GROUP BY id
+), contact_matches AS (
+    SELECT i.id AS intercom_id, h.contact_id, h.known_at
+    FROM intercom_contacts AS i
+    JOIN hubspot_contacts AS h ON h.email = i.email
+), references_known AS (
+    SELECT id AS reference, id AS org_id, min(_recorded_at) AS known_at
+    FROM raw_hubspot.organisations_mapped
+    GROUP BY id
+    UNION ALL
+    SELECT external_id, id, min(_recorded_at)
+    FROM raw_hubspot.organisations_mapped
+    WHERE external_id IS NOT NULL
+    GROUP BY external_id, id
+), organisations AS (
+    SELECT reference, arg_min(org_id, (known_at, org_id)) AS org_id, min(known_at) AS known_at
+    FROM references_known
+    GROUP BY reference
+), company_matches AS (
+    SELECT c.id AS intercom_id, arg_min(o.org_id, (o.known_at, o.org_id)) AS org_id, min(o.known_at) AS known_at
+    FROM raw_intercom.companies AS c
+    JOIN organisations AS o ON o.reference = c.company_id
+    GROUP BY c.id
+), events AS (
+    SELECT id, _recorded_at AS recorded_at FROM versions
+    UNION
+    SELECT v.id, m.known_at FROM versions AS v JOIN contact_matches AS m ON m.intercom_id = v.contact_id
+    WHERE m.known_at > v._recorded_at
+    UNION
+    SELECT v.id, m.known_at FROM versions AS v JOIN company_matches AS m ON m.intercom_id = v.company_id
+    WHERE m.known_at > v._recorded_at
+)
+SELECT
+    v.id AS conversation_id,
+    CASE WHEN p.known_at <= e.recorded_at THEN p.contact_id ELSE 'intercom:' || v.contact_id END AS contact_id,
+    CASE WHEN o.known_at <= e.recorded_at THEN o.org_id END AS org_id,
+    v.rating,
+    v.rated_at,
+    v.remark,
+    v.state,
+    v.title,
+    CAST(NULL AS VARCHAR) AS url,
+    v.created_at,
+    v._deleted_at IS NOT NULL AS is_deleted,
+    e.recorded_at
+FROM events AS e
+JOIN versions AS v ON v.id = e.id AND v._recorded_at <= e.recorded_at
+LEFT JOIN contact_matches AS p ON p.intercom_id = v.contact_id
+LEFT JOIN company_matches AS o ON o.intercom_id = v.company_id
+QUALIFY v._recorded_at = max(v._recorded_at) OVER (PARTITION BY e.id, e.recorded_at)

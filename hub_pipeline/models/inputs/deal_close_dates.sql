@@ -1,0 +1,13 @@
+/*---
+description: >
+  Every value that the close date of a deal ever had, from HubSpot's property history.
+grain: [deal_id, set_at]
+---*/
+SELECT
+    h.id AS deal_id,
+    CAST(local_date(TRY_CAST(NULLIF(arg_max(h.value, h.source_id), '') AS TIMESTAMP), $reporting_tz) AS DATE) AS close_date,
+    h.changed_at AS set_at,
+    min(h._recorded_at) AS recorded_at
+FROM raw_hubspot.property_history AS h
+WHERE h.object = 'deals' AND h.property = 'closedate'
+GROUP BY h.id, h.changed_at

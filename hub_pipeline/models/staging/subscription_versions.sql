@@ -1,0 +1,98 @@
+/*---
+description: >
+  Billing subscriptions, one row for each change; values hold until the next change of the same subscription.
+  Recorded_at is the input's; where that is empty it is effective_at, else 1970-01-01 (always known).
+  Of rows with the same key one is kept: the greatest by its other columns in their order.
+grain: [subscription_id, effective_at, recorded_at]
+severity: {accepted_values: warn}
+columns:
+  subscription_id: {type: VARCHAR, meaning: "id of the subscription", not_null: true}
+  org_id: {type: VARCHAR, meaning: "organisation that pays", not_null: true}
+  plan: {type: VARCHAR, meaning: "name of the plan"}
+  billing_interval: {type: VARCHAR, meaning: "month, quarter, year, two_years or week; any other value gives an unknown MRR", accepted: [month, quarter, year, two_years, week]}
+  seats: {type: BIGINT, meaning: "paid seats; empty = unknown"}
+  amount: {type: "DECIMAL(18,4)", meaning: "recurring amount for one interval, native currency, net of recurring discounts"}
+  currency: {type: VARCHAR, meaning: "ISO 4217, upper case; reporting currency when the input has none", not_null: true}
+  status: {type: VARCHAR, meaning: "trialing, active, past_due, unpaid, paused, incomplete or canceled", not_null: true, accepted: [trialing, active, past_due, unpaid, paused, incomplete, canceled]}
+  effective_at: {type: TIMESTAMP, meaning: "instant from which the change holds", not_null: true}
+  cancel_at: {type: TIMESTAMP, meaning: "exclusive end that is known; active while t < cancel_at"}
+  cancel_requested_at: {type: TIMESTAMP, meaning: "instant the cancellation was asked for"}
+  cancel_reason: {type: VARCHAR, meaning: "reason code of the cancellation"}
+  cancel_comment: {type: VARCHAR, meaning: "reason in the customer's words"}
+  term_start: {type: TIMESTAMP, meaning: "start of the current term"}
+  term_end: {type: TIMESTAMP, meaning: "exclusive end of the current term"}
+  ended_at: {type: TIMESTAMP, meaning: "exclusive end that has happened"}
+  source: {type: VARCHAR, meaning: "where the row comes from"}
+  recorded_at: {type: TIMESTAMP, meaning: "instant the row became known", not_null: true}
+  effective_on: {type: DATE, meaning: "local day of effective_at", not_null: true}
+  cancel_on: {type: DATE, meaning: "local day of the exclusive end: the churn date"}
+  term_end_on: {type: DATE, meaning: "local day of the end of the term"}
+---*/
+WITH completed AS (
+    SELECT
+        subscription_id,
+        org_id,
+        plan,
+        lower(billing_interval) AS billing_interval,
+        seats,
+        amount,
+        coalesce(upper(nullif(trim(currency), '')), $reporting_currency) AS currency,
+        lower(status) AS status,
+        effective_at,
+        cancel_at,
+        cancel_requested_at,
+        cancel_reason,
+        cancel_comment,
+        term_start,
+        term_end,
+        ended_at,
+        source,
+        coalesce(recorded_at, effective_at, TIMESTAMP '1970-01-01') AS recorded_at,
+        local_date(effective_at, $reporting_tz) AS effective_on,
+        local_date(cancel_at, $reporting_tz) AS cancel_on,
+        local_date(term_end, $reporting_tz) AS term_end_on
+    FROM inputs.subscription_versions
+)
+SELECT
+    subscription_id,
+    org_id,
+    plan,
+    billing_interval,
+    seats,
+    amount,
+    currency,
+    status,
+    effective_at,
+    cancel_at,
+    cancel_requested_at,
+    cancel_reason,
+    cancel_comment,
+    term_start,
+    term_end,
+    ended_at,
+    source,
+    recorded_at,
+    effective_on,
+    cancel_on,
+    term_end_on
+FROM completed
+QUALIFY
+    row_number() OVER (
+        PARTITION BY subscription_id, effective_at, recorded_at
+        ORDER BY
+            org_id DESC,
+            plan DESC,
+            billing_interval DESC,
+            seats DESC,
+            amount DESC,
+            currency DESC,
+            status DESC,
+            cancel_at DESC,
+            cancel_requested_at DESC,
+            cancel_reason DESC,
+            cancel_comment DESC,
+            term_start DESC,
+            term_end DESC,
+            ended_at DESC,
+            source DESC
+    ) = 1
