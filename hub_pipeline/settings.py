@@ -105,6 +105,14 @@ class Churn(_Group):
     recent_days: int = Field(90, gt=0, description="the view hub.churn shows churns of the last so many days")
 
 
+class Plans(_Group):
+    """Names of plans that mean something."""
+
+    free: tuple[str, ...] = Field(
+        ("free",), description="plans that are not paid for at amount 0, lower case; other plans at 0 are discounted"
+    )
+
+
 class Ownership(_Group):
     """Who talks to whom."""
 
@@ -330,6 +338,7 @@ class Settings(_Group):
     tiers: Tiers = Tiers()
     renewal: Renewal = Renewal()
     churn: Churn = Churn()
+    plans: Plans = Plans()
     ownership: Ownership = Ownership()
     metrics: Metrics = Metrics()
     matching: Matching = Matching()
@@ -373,6 +382,7 @@ class Settings(_Group):
             "tiers": self.tiers,
             "renewal": self.renewal,
             "churn": self.churn,
+            "plans": self.plans,
             "ownership": self.ownership,
             "metrics": self.metrics,
             "matching": self.matching,

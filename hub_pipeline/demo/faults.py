@@ -142,3 +142,15 @@ def mild(seed: int) -> Faults:
             Fault(FaultKind.SLOW, first=slow, every=0, seconds=0.3),
         ]
     )
+
+
+def mild_intercom(seed: int) -> Faults:
+    """The same kind of day at a second service: one 503 and one slow answer within the first eight requests."""
+    draw = random.Random(seed)
+    unavailable, slow = draw.sample(range(2, 9), 2)
+    return Faults(
+        [
+            Fault(FaultKind.UNAVAILABLE, first=unavailable, every=0),
+            Fault(FaultKind.SLOW, first=slow, every=0, seconds=0.2),
+        ]
+    )

@@ -13,7 +13,7 @@ LIST_KEYS: Mapping[str, tuple[str, ...]] = {
     "hub.churn": ("org_id", "subscription_id", "churn_date"),
     "hub.churn_false_alarms": ("org_id", "subscription_id", "churn_date"),
     "hub.renewal_pipeline": ("org_id", "subscription_id", "deal_id"),
-    "hub.tier_ab_interactions": ("conversation_id",),
+    "hub.tier_ab_interactions": ("conversation_id", "org_id"),
 }
 """Natural key of each list that has a written truth."""
 

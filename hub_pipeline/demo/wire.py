@@ -24,7 +24,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hub_pipeline.demo.faults import Fault, FaultKind, Faults
@@ -34,8 +34,8 @@ LOG = logging.getLogger(__name__)
 GZIP_FROM_BYTES = 1_000
 """Smaller bodies are sent as they are, as edge proxies do."""
 
-TEMPLATE = "hub_pipeline.template"
 FAULT = "hub_pipeline.fault"
+"""Key of the ASGI scope under which the request's fault lies, for handlers that shape pages."""
 
 
 class SimulatorClock:
@@ -231,6 +231,18 @@ class Simulator:
         """A 429 in the system's own shape."""
         raise NotImplementedError
 
+    def template(self, scope: Scope) -> str:
+        """The path as the log counts it: record ids and versions replaced by their names, object types kept."""
+        for route in self.app.routes:
+            assert isinstance(route, Route)
+            match, child = route.matches(scope)
+            if match is not Match.NONE:
+                shown = route.path
+                for name in ("object_type", "from_type", "to_type"):
+                    shown = shown.replace(f"{{{name}}}", str(child["path_params"].get(name)))
+                return shown
+        return str(scope["path"])[:200]
+
     def identifier(self) -> str:
         """A new id for an answer, the same in every run with the same requests."""
         self._numbers += 1
@@ -333,7 +345,7 @@ class _Wire:
         finally:
             simulator.hits.add(
                 scope["method"],
-                scope.get(TEMPLATE, scope["path"]),
+                simulator.template(scope),
                 status,
                 fault.kind.value if fault else None,
             )

@@ -8,7 +8,7 @@ columns:
   contact_id: {type: VARCHAR, meaning: "contact", not_null: true}
   org_id: {type: VARCHAR, meaning: "organisation", not_null: true}
   is_primary: {type: BOOLEAN, meaning: "primary membership of the contact", not_null: true}
-  valid_from: {type: TIMESTAMP, meaning: "inclusive start; empty = always"}
+  valid_from: {type: TIMESTAMP, meaning: "inclusive start; 1970-01-01 = always", not_null: true}
   valid_to: {type: TIMESTAMP, meaning: "exclusive end; empty = open"}
   recorded_at: {type: TIMESTAMP, meaning: "instant the row became known", not_null: true}
 ---*/
@@ -17,7 +17,7 @@ WITH completed AS (
         contact_id,
         org_id,
         coalesce(is_primary, false) AS is_primary,
-        valid_from,
+        coalesce(valid_from, TIMESTAMP '1970-01-01') AS valid_from,
         valid_to,
         coalesce(recorded_at, valid_from, TIMESTAMP '1970-01-01') AS recorded_at
     FROM inputs.contact_orgs

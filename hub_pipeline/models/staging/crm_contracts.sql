@@ -8,7 +8,7 @@ severity: {accepted_values: warn}
 columns:
   org_id: {type: VARCHAR, meaning: "organisation", not_null: true}
   kind: {type: VARCHAR, meaning: "kind of contract, such as custom or enterprise"}
-  valid_from: {type: TIMESTAMP, meaning: "inclusive start; empty = always"}
+  valid_from: {type: TIMESTAMP, meaning: "inclusive start; 1970-01-01 = always", not_null: true}
   valid_to: {type: TIMESTAMP, meaning: "exclusive end; empty = open"}
   seats: {type: BIGINT, meaning: "seats of the contract"}
   amount: {type: "DECIMAL(18,4)", meaning: "amount for one interval; empty = not known, the contract then counts in no MRR"}
@@ -22,7 +22,7 @@ WITH completed AS (
     SELECT
         org_id,
         kind,
-        valid_from,
+        coalesce(valid_from, TIMESTAMP '1970-01-01') AS valid_from,
         valid_to,
         seats,
         amount,

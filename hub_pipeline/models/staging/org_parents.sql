@@ -7,7 +7,7 @@ grain: [org_id, valid_from, recorded_at]
 columns:
   org_id: {type: VARCHAR, meaning: "child", not_null: true}
   parent_org_id: {type: VARCHAR, meaning: "parent; empty = no parent from valid_from on"}
-  valid_from: {type: TIMESTAMP, meaning: "inclusive start; empty = always"}
+  valid_from: {type: TIMESTAMP, meaning: "inclusive start; 1970-01-01 = always", not_null: true}
   valid_to: {type: TIMESTAMP, meaning: "exclusive end; empty = open"}
   recorded_at: {type: TIMESTAMP, meaning: "instant the row became known", not_null: true}
 ---*/
@@ -15,7 +15,7 @@ WITH completed AS (
     SELECT
         org_id,
         parent_org_id,
-        valid_from,
+        coalesce(valid_from, TIMESTAMP '1970-01-01') AS valid_from,
         valid_to,
         coalesce(recorded_at, valid_from, TIMESTAMP '1970-01-01') AS recorded_at
     FROM inputs.org_parents

@@ -1,0 +1,235 @@
+/*---
+description: >
+  Every subscription as intervals of constant values, as known at the close of known_at, future changes included.
+  Of versions of one subscription with the same effective_at the one recorded last holds.
+  A version holds from effective_at (inclusive) to the next version of its subscription (exclusive); its cancel_at or
+  ended_at ends it earlier (exclusive). A version whose end is not after its start has ended: its status is canceled.
+  When the next version is canceled and carries an ended_at between the two, the earlier version ends there.
+  The interval counts at the close of day X when from_on <= X and (to_on is empty or X < to_on).
+  Running means active or past_due. Paid means running and an amount above 0, or an amount of 0 or unknown on a named
+  plan that is not one of the settings' plans.free: a plan discounted to nothing is still paid for.
+  MRR = amount x 1 (month), 1/3 (quarter), 1/12 (year), 1/24 (two_years), 52/12 (week), rounded half-up to cents for
+  each subscription; 0 when not running; unknown when the amount or the interval is unknown.
+  Mrr is converted at the rate of as_of (the last rate with valid_from <= as_of) and rounded to cents; one rate serves
+  all days, so that a change over time is never a change of the exchange rate. Without a rate it is NULL.
+  A CRM contract with an amount is a running subscription named contract:<org_id>:<day of valid_from>, its plan is the
+  contract's kind, its term ends at term_end, else at valid_to. Its valid_to is the end of a term and not a
+  cancellation: cancel_at stays empty.
+grain: [subscription_id, valid_from]
+severity: {accepted_values: warn}
+columns:
+  subscription_id: {type: VARCHAR, meaning: "subscription, or contract:<org_id>:<day>", not_null: true}
+  org_id: {type: VARCHAR, meaning: "organisation after merges", not_null: true}
+  original_org_id: {type: VARCHAR, meaning: "organisation as it stands in the input", not_null: true}
+  valid_from: {type: TIMESTAMP, meaning: "inclusive start", not_null: true}
+  valid_to: {type: TIMESTAMP, meaning: "exclusive end; empty = open"}
+  from_on: {type: DATE, meaning: "first local day at whose close the interval counts", not_null: true}
+  to_on: {type: DATE, meaning: "first local day at whose close it no longer counts; empty = open"}
+  plan: {type: VARCHAR, meaning: "name of the plan, or kind of the contract"}
+  billing_interval: {type: VARCHAR, meaning: "month, quarter, year, two_years or week"}
+  seats: {type: BIGINT, meaning: "seats; empty = unknown"}
+  status: {type: VARCHAR, meaning: "status of the version; canceled when its end is not after its start", not_null: true, accepted: [trialing, active, past_due, unpaid, paused, incomplete, canceled]}
+  amount: {type: "DECIMAL(18,4)", meaning: "recurring amount for one interval, native currency"}
+  currency: {type: VARCHAR, meaning: "native currency", not_null: true}
+  mrr_native: {type: "DECIMAL(18,2)", meaning: "monthly recurring revenue, native currency"}
+  mrr: {type: "DECIMAL(18,2)", meaning: "the same in the reporting currency at the rate of as_of"}
+  is_running: {type: BOOLEAN, meaning: "active or past_due", not_null: true}
+  is_paid: {type: BOOLEAN, meaning: "a running paid plan", not_null: true}
+  term_start: {type: TIMESTAMP, meaning: "start of the term"}
+  term_end: {type: TIMESTAMP, meaning: "exclusive end of the term"}
+  term_end_on: {type: DATE, meaning: "local day of the end of the term"}
+  cancel_at: {type: TIMESTAMP, meaning: "known exclusive end by cancellation"}
+  ended_at: {type: TIMESTAMP, meaning: "exclusive end that has happened"}
+  cancel_requested_at: {type: TIMESTAMP, meaning: "instant the cancellation was asked for"}
+  cancel_reason: {type: VARCHAR, meaning: "reason code of the cancellation"}
+  cancel_comment: {type: VARCHAR, meaning: "reason in the customer's words"}
+  recorded_at: {type: TIMESTAMP, meaning: "instant the version became known", not_null: true}
+  source_kind: {type: VARCHAR, meaning: "billing or crm_contract", not_null: true, accepted: [billing, crm_contract]}
+checks:
+  - name: fx_rate_present
+    description: A running subscription in a foreign currency has a rate on as_of; without one its MRR is unknown.
+    sql: >
+      SELECT subscription_id, org_id, currency
+      FROM intermediate.subscription_intervals
+      WHERE
+        is_running AND mrr_native IS NOT NULL AND mrr IS NULL
+        AND from_on <= $as_of AND (to_on IS NULL OR to_on > $as_of)
+---*/
+WITH latest_versions AS (
+    SELECT
+        subscription_id,
+        org_id,
+        plan,
+        billing_interval,
+        seats,
+        amount,
+        currency,
+        status,
+        effective_at,
+        cancel_at,
+        ended_at,
+        cancel_requested_at,
+        cancel_reason,
+        cancel_comment,
+        term_start,
+        term_end,
+        recorded_at,
+        'billing' AS source_kind
+    FROM staging.subscription_versions
+    WHERE recorded_at < $close_known_at
+    QUALIFY
+        row_number() OVER (PARTITION BY subscription_id, effective_at ORDER BY recorded_at DESC) = 1
+),
+latest_contracts AS (
+    SELECT org_id, kind, valid_from, valid_to, seats, amount, billing_interval, currency, term_end, recorded_at
+    FROM staging.crm_contracts
+    WHERE recorded_at < $close_known_at
+    QUALIFY
+        row_number() OVER (PARTITION BY org_id, valid_from ORDER BY recorded_at DESC) = 1
+),
+all_versions AS (
+    SELECT
+        subscription_id,
+        org_id,
+        plan,
+        billing_interval,
+        seats,
+        amount,
+        currency,
+        status,
+        effective_at,
+        least(cancel_at, ended_at) AS own_end,
+        cancel_at,
+        ended_at,
+        cancel_requested_at,
+        cancel_reason,
+        cancel_comment,
+        term_start,
+        term_end,
+        recorded_at,
+        source_kind
+    FROM latest_versions
+    UNION ALL
+    SELECT
+        'contract:' || org_id || ':' || CAST(local_date(valid_from, $reporting_tz) AS VARCHAR) AS subscription_id,
+        org_id,
+        coalesce(kind, 'custom') AS plan,
+        billing_interval,
+        seats,
+        amount,
+        currency,
+        'active' AS status,
+        valid_from AS effective_at,
+        valid_to AS own_end,
+        CAST(NULL AS TIMESTAMP) AS cancel_at,
+        CAST(NULL AS TIMESTAMP) AS ended_at,
+        CAST(NULL AS TIMESTAMP) AS cancel_requested_at,
+        CAST(NULL AS VARCHAR) AS cancel_reason,
+        CAST(NULL AS VARCHAR) AS cancel_comment,
+        valid_from AS term_start,
+        coalesce(term_end, valid_to) AS term_end,
+        recorded_at,
+        'crm_contract' AS source_kind
+    FROM latest_contracts
+    WHERE amount IS NOT NULL
+),
+followed AS (
+    SELECT
+        *,
+        lead(effective_at) OVER of_subscription AS next_effective_at,
+        lead(CASE WHEN status = 'canceled' THEN ended_at END) OVER of_subscription AS next_ended_at
+    FROM all_versions
+    WINDOW of_subscription AS (PARTITION BY subscription_id ORDER BY effective_at)
+),
+ended AS (
+    SELECT
+        *,
+        CASE
+            WHEN own_end <= effective_at THEN 'canceled'
+            ELSE status
+        END AS status_held,
+        CASE
+            WHEN status = 'canceled' OR own_end <= effective_at THEN next_effective_at
+            WHEN next_ended_at > effective_at THEN least(next_effective_at, next_ended_at, own_end)
+            ELSE least(next_effective_at, own_end)
+        END AS valid_to
+    FROM followed
+),
+rates AS (
+    SELECT currency, rate
+    FROM staging.fx_rates
+    WHERE recorded_at < $close_known_at AND valid_from <= $as_of AND currency <> $reporting_currency
+    QUALIFY
+        row_number() OVER (PARTITION BY currency ORDER BY valid_from DESC, recorded_at DESC) = 1
+    UNION ALL
+    SELECT $reporting_currency AS currency, CAST(1 AS DECIMAL(18, 8)) AS rate
+),
+factors AS (
+    SELECT 'month' AS billing_interval, 1 AS numerator, 1 AS denominator
+    UNION ALL
+    SELECT 'quarter' AS billing_interval, 1 AS numerator, 3 AS denominator
+    UNION ALL
+    SELECT 'year' AS billing_interval, 1 AS numerator, 12 AS denominator
+    UNION ALL
+    SELECT 'two_years' AS billing_interval, 1 AS numerator, 24 AS denominator
+    UNION ALL
+    SELECT 'week' AS billing_interval, 52 AS numerator, 12 AS denominator
+),
+monthly AS (
+    SELECT
+        e.*,
+        e.status_held IN ('active', 'past_due') AS is_running,
+        -- Integers: twice the amount in 1/10000, so that a half cent is never lost in a binary fraction.
+        CASE
+            WHEN e.status_held NOT IN ('active', 'past_due') THEN CAST(0 AS DECIMAL(18, 2))
+            ELSE CAST(
+                sign(e.amount) * CAST(
+                    (2 * CAST(abs(e.amount) * 10000 AS HUGEINT) * f.numerator + 100 * f.denominator)
+                    // (200 * f.denominator) AS BIGINT
+                ) * CAST(0.01 AS DECIMAL(3, 2)) AS DECIMAL(18, 2)
+            )
+        END AS mrr_native
+    FROM ended AS e
+    LEFT JOIN factors AS f ON e.billing_interval = f.billing_interval
+)
+SELECT
+    m.subscription_id,
+    coalesce(i.canonical_org_id, m.org_id) AS org_id,
+    m.org_id AS original_org_id,
+    m.effective_at AS valid_from,
+    m.valid_to,
+    local_date(m.effective_at, $reporting_tz) AS from_on,
+    local_date(m.valid_to, $reporting_tz) AS to_on,
+    m.plan,
+    m.billing_interval,
+    m.seats,
+    m.status_held AS status,
+    m.amount,
+    m.currency,
+    m.mrr_native,
+    CASE
+        WHEN m.mrr_native = 0 THEN CAST(0 AS DECIMAL(18, 2))
+        ELSE CAST(round(m.mrr_native * CAST(r.rate AS DECIMAL(18, 8)), 2) AS DECIMAL(18, 2))
+    END AS mrr,
+    m.is_running,
+    coalesce(
+        m.is_running
+        AND (
+            m.amount > 0
+            OR (coalesce(m.amount, 0) = 0 AND m.plan IS NOT NULL AND NOT list_contains($plans_free, lower(m.plan)))
+        ),
+        false
+    ) AS is_paid,
+    m.term_start,
+    m.term_end,
+    local_date(m.term_end, $reporting_tz) AS term_end_on,
+    m.cancel_at,
+    m.ended_at,
+    m.cancel_requested_at,
+    m.cancel_reason,
+    m.cancel_comment,
+    m.recorded_at,
+    m.source_kind
+FROM monthly AS m
+LEFT JOIN intermediate.organisation_identity AS i ON m.org_id = i.org_id
+LEFT JOIN rates AS r ON m.currency = r.currency

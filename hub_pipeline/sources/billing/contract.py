@@ -1,0 +1,214 @@
+"""The file contract of billing extracts (contract.yaml) as objects, and the SQL that checks one value of each type.
+
+Nothing is typed by the reader of a file: every value arrives as text, must match the whole pattern of its type, and
+only then is cast, because DuckDB's casts accept ``2.5`` as the integer 3, ``0x10``, ``1_000`` and ``infinity``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+import yaml
+
+from hub_pipeline.warehouse.sql import ident, literal
+
+#: ISO 4217 by number of decimals; every currency that is not in the first three lists has two.
+CURRENCIES: dict[int, tuple[str, ...]] = {
+    0: tuple("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split()),
+    3: tuple("BHD IQD JOD KWD LYD OMR TND".split()),
+    4: ("CLF", "UYW"),
+    2: tuple(
+        (
+            "AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF "
+            "CHE CHF CHW CNY COP COU CRC CUC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ "
+            "GYD HKD HNL HRK HTG HUF IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD "
+            "MMK MNT MOP MRU MUR MVR MWK MXN MXV MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD "
+            "RUB SAR SBD SCR SDG SEK SGD SHP SLE SLL SOS SRD SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH "
+            "USD USN UYU UZS VED VES WST XCD XCG YER ZAR ZMW ZWG ZWL"
+        ).split()
+    ),
+}
+
+#: More seats than this on one line are a mistake in the extract, not a customer.
+MAX_SEATS = 1_000_000
+
+_SQL_TYPES = {
+    "text": "VARCHAR",
+    "timestamp": "TIMESTAMP",
+    "date": "DATE",
+    "boolean": "BOOLEAN",
+    "integer": "INTEGER",
+    "decimal": "DECIMAL(18,6)",
+    "minor": "BIGINT",
+    "unit_minor": "DECIMAL(38,12)",
+    "rate": "DECIMAL(38,18)",
+    "currency": "VARCHAR",
+    "json": "VARCHAR",
+    "enum": "VARCHAR",
+}
+
+_EXPECTED = {
+    "text": "holds a NUL or more than 1,000,000 characters",
+    "timestamp": "not a time such as 2026-03-02T10:00:00Z between 1990 and twenty years from now",
+    "date": "not a day such as 2026-03-02 between 1990 and twenty years from now",
+    "boolean": "neither true nor false",
+    "integer": "not a whole number of at most nine digits",
+    "decimal": "not a number of at most 12 digits and 6 decimals",
+    "minor": "not a whole number of the currency's smallest unit",
+    "unit_minor": "not a number of the currency's smallest unit",
+    "rate": "not a rate above zero",
+    "currency": "not an ISO 4217 currency",
+    "json": "not a JSON object or array",
+    "enum": "not a known value",
+}
+
+_TIME = r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}(:?\d{2})?)?"
+_DAY = r"\d{4}-\d{2}-\d{2}"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the contract; `default` is the text that an empty value stands for."""
+
+    name: str
+    type: str
+    meaning: str
+    required: bool = False
+    default: str | None = None
+    values: tuple[str, ...] = ()
+
+    @property
+    def sql_type(self) -> str:
+        """DuckDB type in raw_billing."""
+        return _SQL_TYPES[self.type]
+
+    @property
+    def complaint(self) -> str:
+        """Reason that a row with an unusable value in this column is quarantined for."""
+        return f"{self.name}: {_EXPECTED[self.type]}"
+
+    def cast(self, value: str) -> str:
+        """SQL that turns the text expression into the column's type; NULL when it is not a value of the type.
+
+        Uses the parameters ``$zone`` (reporting time zone) and ``$latest`` (last plausible instant).
+        """
+        v = f"({value})"
+        numbers = {
+            "integer": r"\d{1,9}",
+            "decimal": r"\d{1,12}(\.\d{1,6})?",
+            "minor": r"-?\d{1,15}",
+            "unit_minor": r"-?\d{1,15}(\.\d{1,12})?",
+            "rate": r"\d{1,12}(\.\d{1,18})?",
+        }
+        if self.type in numbers:
+            number = f"CASE WHEN regexp_full_match({v}, {literal(numbers[self.type])}) THEN CAST({v} AS {self.sql_type}) END"
+            return f"nullif({number}, 0)" if self.type == "rate" else number
+        if self.type == "timestamp":
+            instant = (
+                f"CASE WHEN regexp_full_match({v}, {literal(_TIME)}) THEN TRY_CAST({v} AS TIMESTAMP) "
+                f"WHEN regexp_full_match({v}, {literal(_DAY)}) THEN {local_midnight(f'TRY_CAST({v} AS DATE)')} "
+                f"WHEN regexp_full_match({v}, '\\d{{9,11}}') THEN make_timestamp(CAST({v} AS BIGINT) * 1000000) END"
+            )
+            return _between(instant, "TIMESTAMP '1990-01-01'", "$latest::TIMESTAMP")
+        if self.type == "date":
+            day = f"CASE WHEN regexp_full_match({v}, {literal(_DAY)}) THEN TRY_CAST({v} AS DATE) END"
+            return _between(day, "DATE '1990-01-01'", "$latest::TIMESTAMP::DATE")
+        if self.type == "boolean":
+            return f"CASE lower({v}) WHEN 'true' THEN true WHEN 'false' THEN false END"
+        if self.type == "currency":
+            codes = ", ".join(literal(code) for group in CURRENCIES.values() for code in group)
+            return f"CASE WHEN upper({v}) IN ({codes}) THEN upper({v}) END"
+        if self.type == "enum":
+            return f"CASE WHEN {v} IN ({', '.join(map(literal, self.values))}) THEN {v} END"
+        if self.type == "json":
+            return f"CASE WHEN json_valid({v}) AND json_type({v}) IN ('OBJECT', 'ARRAY') THEN {v} END"
+        return f"CASE WHEN NOT contains({v}, chr(0)) AND length({v}) <= 1000000 THEN {v} END"
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of the contract.
+
+    Attributes:
+        name: its name in file names and in raw_billing.
+        key: columns that, with the source, identify a record.
+        created: column that dates the first version of a record.
+        absence_is_deletion: whether a full file deletes the records that it leaves out.
+        columns: in order.
+    """
+
+    name: str
+    key: tuple[str, ...]
+    created: str
+    meaning: str
+    absence_is_deletion: bool
+    columns: dict[str, Column]
+
+    @property
+    def created_sql(self) -> str:
+        """The instant the record was created, over the typed columns; uses ``$zone`` for a day."""
+        column = self.columns[self.created]
+        name = ident(self.created)
+        return local_midnight(name) if column.type == "date" else name
+
+
+#: What one line must satisfy across its columns: table -> (reason, condition that is true for a bad row). Conditions
+#: see the typed columns, and the text of a column as ``text_<column>``.
+ROW_RULES: dict[str, tuple[tuple[str, str], ...]] = {
+    "customers": (),
+    "subscriptions": (
+        ("ended_at: before started_at", "ended_at < started_at"),
+        ("cancel_at: before started_at", "cancel_at < started_at"),
+        ("current_period_end_at: before current_period_start_at", "current_period_end_at < current_period_start_at"),
+    ),
+    "subscription_items": (
+        (
+            "quantity: seats are a whole number of at most nine digits",
+            r"seat_role = 'seat' AND text_quantity IS NOT NULL AND NOT regexp_full_match(text_quantity, '\d{1,9}')",
+        ),
+        (f"quantity: more than {MAX_SEATS:,} seats", f"seat_role = 'seat' AND quantity > {MAX_SEATS}"),
+        ("quantity: empty, and the item is not metered", "quantity IS NULL AND usage_type <> 'metered'"),
+        ("discount_minor: negative", "discount_minor < 0"),
+        ("interval_count: zero", "interval_count = 0"),
+    ),
+    "fx_rates": (),
+}
+
+
+def local_midnight(day: str) -> str:
+    """SQL of the UTC instant of local 00:00 of a DATE expression; uses ``$zone``."""
+    return f"CAST({day} AS TIMESTAMP) AT TIME ZONE $zone AT TIME ZONE 'UTC'"
+
+
+def _between(value: str, low: str, high: str) -> str:
+    return f"CASE WHEN ({value}) BETWEEN {low} AND {high} THEN ({value}) END"
+
+
+@cache
+def contract() -> dict[str, Table]:
+    """The tables of the contract, in the order in which they are loaded."""
+    text = resources.files("hub_pipeline.sources.billing").joinpath("contract.yaml").read_text(encoding="utf-8")
+    tables: dict[str, Table] = {}
+    for name, table in yaml.safe_load(text)["tables"].items():
+        columns = {
+            column: Column(
+                name=column,
+                type=values["type"],
+                meaning=values["meaning"],
+                required=values.get("required", False),
+                default=values.get("default"),
+                values=tuple(values.get("values", ())),
+            )
+            for column, values in table["columns"].items()
+        }
+        tables[name] = Table(
+            name=name,
+            key=tuple(table["key"]),
+            created=table["created"],
+            meaning=table["meaning"],
+            absence_is_deletion=table.get("absence_is_deletion", True),
+            columns=columns,
+        )
+    return tables

@@ -1,0 +1,284 @@
+"""Requests to HubSpot: paths, page forms and the transport behind them.
+
+hubspot-api-client carries the requests (authorisation, address, user agent) through one `ApiClient` that is held
+for the whole run; its models, retries and per-attribute clients are not used (design: hubspot.md 3, measured).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import msgspec
+from hubspot.crm.objects.api_client import ApiClient
+from hubspot.crm.objects.configuration import Configuration
+
+from hub_pipeline.errors import ConfigurationError
+from hub_pipeline.settings import Environment, HubSpot
+from hub_pipeline.sources.transport import BoundedPool, Budget, Pacer, Reply, Tally, Transport, checked_address
+
+TOKEN_VARIABLE = "HUBSPOT_ACCESS_TOKEN"  # noqa: S105  the name of the variable
+ADDRESS_VARIABLE = "HUBSPOT_BASE_URL"
+#: HubSpot answers 414 at about 16,200 characters; a longer property list goes into the body of a batch read.
+MAX_ADDRESS = 15_000
+PAGE = 100
+#: HubSpot refuses larger pages when property history is asked for.
+HISTORY_PAGE = 50
+#: Since February 2025 associations are read for so many records in one request.
+ASSOCIATION_BATCH = 1_000
+OWNERS_PAGE = 500
+
+
+class Next(msgspec.Struct):
+    """Where the next page starts."""
+
+    after: str
+
+
+class Paging(msgspec.Struct):
+    """Present on every page but the last."""
+
+    next: Next | None = None
+
+
+class Page(msgspec.Struct):
+    """A page of records, each left as the bytes that came in."""
+
+    results: list[msgspec.Raw]
+    paging: Paging | None = None
+
+    @property
+    def after(self) -> str | None:
+        """Cursor of the next page, None on the last."""
+        return self.paging.next.after if self.paging and self.paging.next else None
+
+
+class WithId(msgspec.Struct):
+    """The part of a record that tells which it is."""
+
+    id: str
+
+
+class ErrorContext(msgspec.Struct):
+    """Which records a partial error is about."""
+
+    ids: list[str] = msgspec.field(default_factory=list)
+    fromObjectId: list[str] = msgspec.field(default_factory=list)
+
+
+class PartialError(msgspec.Struct):
+    """One error inside a 207 answer."""
+
+    category: str = ""
+    subCategory: str | None = None
+    message: str = ""
+    context: ErrorContext = msgspec.field(default_factory=ErrorContext)
+
+
+class BatchReply(msgspec.Struct):
+    """Answer of a batch read (200 or 207)."""
+
+    results: list[msgspec.Raw]
+    errors: list[PartialError] = msgspec.field(default_factory=list)
+
+
+class AssociationFrom(msgspec.Struct, rename={"source": "from"}):
+    """The parts of an association row that steer reading: whose it is, and whether it goes on."""
+
+    source: WithId
+    paging: Paging | None = None
+
+
+class PropertyDefinition(msgspec.Struct):
+    """The parts of a property definition that decide how it is read."""
+
+    name: str
+    type: str = ""
+    archived: bool = False
+
+
+class Account(msgspec.Struct):
+    """The parts of the account details that are used for messages."""
+
+    portalId: int
+    timeZone: str = ""
+
+
+class RecordUsage(msgspec.Struct):
+    """How many records of one type there are."""
+
+    objectTypeId: str = ""
+    usage: int = 0
+    singularLabel: str = ""
+    pluralLabel: str = ""
+
+
+PAGES = msgspec.json.Decoder(Page)
+BATCHES = msgspec.json.Decoder(BatchReply)
+RAW = msgspec.json.Decoder(msgspec.Raw)
+ACCOUNTS = msgspec.json.Decoder(Account)
+_ID = msgspec.json.Decoder(WithId)
+
+
+def ids_of(records: Sequence[msgspec.Raw]) -> list[str]:
+    """The id of each record; the rest of it is skipped, not built."""
+    return [_ID.decode(record).id for record in records]
+
+
+def observe_limits(pacer: Pacer, headers: Mapping[str, str]) -> None:
+    """Read HubSpot's rate headers into the pacer; search answers have none."""
+
+    def number(name: str) -> int | None:
+        text = headers.get(f"X-HubSpot-RateLimit-{name}", "")
+        return int(text) if text.isdigit() else None
+
+    interval = number("Interval-Milliseconds")
+    pacer.observe(number("Max"), interval / 1000 if interval else None, number("Remaining"))
+
+
+class HubSpotClient:
+    """Everything that is asked of one portal with one token, through one pacer and one time budget.
+
+    Raises:
+        ConfigurationError: there is no token, or the address is not usable.
+    """
+
+    def __init__(
+        self, settings: HubSpot, environment: Environment, *, attempt_seconds: float | None = None
+    ) -> None:
+        if environment.hubspot_access_token is None:
+            raise ConfigurationError(
+                f"HubSpot is not configured: set {TOKEN_VARIABLE} to the token of a service key or private app."
+            )
+        token = environment.hubspot_access_token.get_secret_value()
+        address = checked_address(environment.hubspot_base_url, ADDRESS_VARIABLE)
+        self._version = environment.hubspot_api_version
+        self.budget = Budget("HubSpot", settings.time_budget_seconds, "hubspot.time_budget_seconds")
+        bounds = {} if attempt_seconds is None else {"attempt": attempt_seconds}
+        self._pool = BoundedPool(self.budget, workers=settings.workers, **bounds)
+        self._api = ApiClient(Configuration(access_token=token, host=address))
+        self._api.rest_client.pool_manager = self._pool
+        self._api.user_agent = f"hub-pipeline/{metadata.version('hub-pipeline')} hubspot-api-client-python"
+        self._api.set_default_header("Accept-Encoding", "gzip")
+        self._api.set_default_header("Accept", "application/json")
+        self.transport = Transport(
+            "HubSpot",
+            send=self._send,
+            pacer=Pacer(settings.requests_per_10_seconds, 10.0, float(settings.reserve)),
+            budget=self.budget,
+            observe=observe_limits,
+            token=token,
+            token_variable=TOKEN_VARIABLE,
+            address_variable=ADDRESS_VARIABLE,
+            daily_reset="after midnight in the time zone of the HubSpot account",
+        )
+
+    def __enter__(self) -> HubSpotClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.budget.cancel()
+        self._pool.cut()
+        self._pool.close()
+
+    def _send(self, method: str, path: str, body: Any) -> Reply:
+        reply: Reply = self._api.call_api(
+            path, method, body=body, header_params={}, auth_settings=["oauth2"], _preload_content=False
+        )
+        return reply
+
+    def account(self, tally: Tally | None = None) -> msgspec.Raw:
+        """Details of the portal: id, time zone, currency."""
+        return self.transport.ask("GET", f"/account-info/{self._version}/details", RAW, tally=tally)
+
+    def record_usage(self) -> list[RecordUsage]:
+        """Number of live records for each object type, in one request."""
+        answer = self.transport.ask("GET", f"/crm/limits/{self._version}/records", RAW)
+        found = msgspec.json.decode(answer)
+        lists = found.values() if isinstance(found, dict) else []
+        return [
+            msgspec.convert(item, RecordUsage) for items in lists if isinstance(items, list) for item in items
+        ]
+
+    def schemas(self) -> list[msgspec.Raw]:
+        """Definitions of the portal's custom objects."""
+        return self.transport.ask("GET", f"/crm/schemas/{self._version}", PAGES).results
+
+    def properties(self, object_type: str, tally: Tally | None = None) -> list[msgspec.Raw]:
+        """Definitions of all properties of an object type."""
+        path = f"/crm/properties/{self._version}/{quote(object_type, safe='')}"
+        return self.transport.ask("GET", path, PAGES, tally=tally).results
+
+    def pipelines(self, object_type: str, tally: Tally | None = None) -> list[msgspec.Raw]:
+        """Pipelines with their stages."""
+        path = f"/crm/pipelines/{self._version}/{quote(object_type, safe='')}"
+        return self.transport.ask("GET", path, PAGES, tally=tally).results
+
+    def owners_page(self, after: str | None, archived: bool, tally: Tally | None = None) -> Page:
+        """A page of owners; deactivated ones are archived."""
+        query = _query(limit=OWNERS_PAGE, after=after, archived=archived)
+        return self.transport.ask("GET", f"/crm/owners/{self._version}?{query}", PAGES, tally=tally)
+
+    def list_path(
+        self,
+        object_type: str,
+        properties: Sequence[str],
+        history: Sequence[str] = (),
+        *,
+        archived: bool = False,
+        after: str | None = None,
+        limit: int = PAGE,
+    ) -> str:
+        """Address of a page of records; may be too long to be asked (`MAX_ADDRESS`)."""
+        query = _query(
+            limit=limit,
+            after=after,
+            properties=",".join(properties) or None,
+            propertiesWithHistory=",".join(history) or None,
+            archived=archived,
+        )
+        return f"/crm/objects/{self._version}/{quote(object_type, safe='')}?{query}"
+
+    def page(self, path: str, tally: Tally | None = None) -> Page:
+        """One page of records."""
+        return self.transport.ask("GET", path, PAGES, tally=tally)
+
+    def batch_read(
+        self,
+        object_type: str,
+        ids: Sequence[str],
+        properties: Sequence[str],
+        history: Sequence[str] = (),
+        *,
+        archived: bool = False,
+        tally: Tally | None = None,
+    ) -> BatchReply:
+        """Records by id, at most `PAGE` of them (`HISTORY_PAGE` with history)."""
+        path = (
+            f"/crm/objects/{self._version}/{quote(object_type, safe='')}/batch/read?{_query(archived=archived)}"
+        )
+        body: dict[str, Any] = {"inputs": [{"id": i} for i in ids], "properties": list(properties)}
+        if history:
+            body["propertiesWithHistory"] = list(history)
+        return self.transport.ask("POST", path, BATCHES, body=body, tally=tally)
+
+    def associations(
+        self, from_type: str, to_type: str, inputs: Sequence[Mapping[str, str]], tally: Tally | None = None
+    ) -> BatchReply:
+        """Associations of at most `ASSOCIATION_BATCH` records; an input may carry the ``after`` it goes on at."""
+        path = (
+            f"/crm/associations/{self._version}/{quote(from_type, safe='')}/{quote(to_type, safe='')}/batch/read"
+        )
+        return self.transport.ask("POST", path, BATCHES, body={"inputs": list(inputs)}, tally=tally)
+
+
+def _query(**parameters: object) -> str:
+    """A query string: None is left out, booleans as HubSpot writes them, commas as they are (they count)."""
+    given = {
+        key: str(value).lower() if isinstance(value, bool) else value
+        for key, value in parameters.items()
+        if value is not None and value is not False
+    }
+    return urlencode(given, safe=",")

@@ -1,0 +1,341 @@
+"""What the raw tables of HubSpot look like, and how a landed line becomes their rows.
+
+An object has one text column for each of its properties under HubSpot's own name: what a value means is decided
+downstream, so a value that does not fit its type is never lost. Names that would clash get another: ``id`` becomes
+``property_id`` (as do our other columns), and of two properties that differ only in case the second in byte order
+gets ``__2``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from hub_pipeline.settings import Settings
+from hub_pipeline.warehouse.raw import RawStream
+from hub_pipeline.warehouse.sql import ident, literal
+
+SOURCE = "hubspot"
+MERGED_IDS = "hs_merged_object_ids"
+#: Streams beside the configured objects, in the order in which they are read.
+REFERENCE = ("account", "owners", "pipelines", "properties", "associations")
+#: Tables filled from the files of the objects.
+DERIVED = ("property_history", "merges")
+
+_OURS = {
+    "id",
+    "created_at",
+    "updated_at",
+    "_changed_at",
+    "_recorded_at",
+    "_archived_at",
+    "_deleted_at",
+    "_merged_into",
+    "_hash",
+    "_run_id",
+}
+
+
+def object_names(settings: Settings) -> list[str]:
+    """Names under which `extract` yields streams: the configured objects, then reference data."""
+    return [*settings.hubspot.objects, *REFERENCE]
+
+
+def streams(settings: Settings) -> list[str]:
+    """Names of all tables of ``raw_hubspot``, known without asking HubSpot."""
+    return [*settings.hubspot.objects, *DERIVED, *REFERENCE]
+
+
+def utc(value: str) -> str:
+    """SQL: an ISO 8601 text as TIMESTAMP in UTC, NULL if it is none.
+
+    By way of TIMESTAMPTZ, because DuckDB 2.0 casts ``12:00+02:00`` to the TIMESTAMP 12:00, dropping the offset.
+    """
+    return f"(TRY_CAST({value} AS TIMESTAMPTZ) AT TIME ZONE 'UTC')"
+
+
+def property_columns(properties: Iterable[str]) -> dict[str, str]:
+    """Property -> column; see the module's first lines for the names that change."""
+    taken = set(_OURS)
+    columns: dict[str, str] = {}
+    for name in sorted(properties):
+        column = f"property_{name}" if name.casefold() in _OURS else name
+        base, number = column, 1
+        while column.casefold() in taken:
+            number += 1
+            column = f"{base}__{number}"
+        taken.add(column.casefold())
+        columns[name] = column
+    return columns
+
+
+def object_stream(name: str, properties: Sequence[str], history: Sequence[str]) -> RawStream:
+    """Records of one object: live and archived ones alike, each line as the objects API gives it."""
+    columns = property_columns(properties)
+    if len({p.casefold() for p in properties}) == len(properties):
+        fields = ", ".join(f"{ident(p)} VARCHAR" for p in columns)
+        kind = f"STRUCT({fields})" if fields else "MAP(VARCHAR, VARCHAR)"
+        values = {p: f"r.properties.{ident(p)}" for p in columns} if fields else {}
+    else:  # field names of a STRUCT ignore case, keys of a MAP do not
+        kind = "MAP(VARCHAR, VARCHAR)"
+        values = {p: f"r.properties[{literal(p)}]" for p in columns}
+    json_columns = {
+        "id": "VARCHAR",
+        "createdAt": "VARCHAR",
+        "updatedAt": "VARCHAR",
+        "archived": "BOOLEAN",
+        "archivedAt": "VARCHAR",
+        "properties": kind,
+    }
+    created, updated = utc("r.createdAt"), utc("r.updatedAt")
+    archived = f"CASE WHEN r.archived THEN COALESCE({utc('r.archivedAt')}, {updated}) END"
+    also: list[RawStream] = []
+    if history:
+        version = 'STRUCT("value" VARCHAR, "timestamp" VARCHAR, "sourceType" VARCHAR, "sourceId" VARCHAR)'
+        json_columns["propertiesWithHistory"] = f"MAP(VARCHAR, {version}[])"
+        also.append(_history_stream(name, json_columns))
+    if MERGED_IDS in values:
+        also.append(_merges_stream(name, json_columns, values[MERGED_IDS]))
+    return RawStream(
+        source=SOURCE,
+        object=name,
+        table=name,
+        json_columns=json_columns,
+        columns={
+            "id": "VARCHAR",
+            "created_at": "TIMESTAMP",
+            "updated_at": "TIMESTAMP",
+            **dict.fromkeys(columns.values(), "VARCHAR"),
+        },
+        select=", ".join(
+            [
+                "r.id AS id",
+                f"{created} AS created_at",
+                f"{updated} AS updated_at",
+                *(f"{values[p]} AS {ident(column)}" for p, column in columns.items()),
+                # Archiving does not change updatedAt, but it is a change.
+                f"greatest({updated}, {archived}) AS _changed_at",
+                f"{created} AS _created_at",
+                f"{archived} AS _archived_at",
+            ]
+        ),
+        also=tuple(also),
+        comment=f"HubSpot {name}: versions of each record, a column for each property under HubSpot's own name",
+    )
+
+
+def _history_stream(name: str, json_columns: dict[str, str]) -> RawStream:
+    return RawStream(
+        source=SOURCE,
+        object=name,
+        table="property_history",
+        json_columns=json_columns,
+        columns={
+            "object": "VARCHAR",
+            "id": "VARCHAR",
+            "property": "VARCHAR",
+            "changed_at": "TIMESTAMP",
+            "value": "VARCHAR",
+            "source_type": "VARCHAR",
+            "source_id": "VARCHAR",
+        },
+        select=(
+            f"{literal(name)} AS object, r.id AS id, h.entry.key AS property, "
+            f"{utc('v.version.timestamp')} AS changed_at, COALESCE(v.version.value, '') AS value, "
+            "v.version.sourceType AS source_type, v.version.sourceId AS source_id, "
+            f"{utc('v.version.timestamp')} AS _changed_at"
+        ),
+        from_clause=(
+            "landed AS r, unnest(map_entries(r.propertiesWithHistory)) AS h(entry), "
+            "unnest(h.entry.value) AS v(version)"
+        ),
+        key=("object", "id", "property", "changed_at", "value"),
+        kind="events",
+        snapshot=False,
+        comment="Values that chosen HubSpot properties had, kept beyond HubSpot's own truncation",
+    )
+
+
+def _merges_stream(name: str, json_columns: dict[str, str], merged: str) -> RawStream:
+    return RawStream(
+        source=SOURCE,
+        object=name,
+        table="merges",
+        json_columns=json_columns,
+        columns={"object": "VARCHAR", "loser_id": "VARCHAR", "winner_id": "VARCHAR"},
+        select=f"{literal(name)} AS object, trim(m.loser) AS loser_id, r.id AS winner_id",
+        from_clause=f"landed AS r, unnest(string_split({merged}, ';')) AS m(loser) WHERE trim(m.loser) <> ''",
+        key=("object", "loser_id", "winner_id"),
+        kind="events",
+        snapshot=False,
+        comment="Merges of HubSpot records, from hs_merged_object_ids; a winner may itself have been merged",
+    )
+
+
+def account_stream() -> RawStream:
+    """The portal itself."""
+    return RawStream(
+        source=SOURCE,
+        object="account",
+        table="account",
+        json_columns={"portalId": "VARCHAR", "timeZone": "VARCHAR", "companyCurrency": "VARCHAR", "uiDomain": "VARCHAR"},
+        columns={"portal_id": "VARCHAR", "time_zone": "VARCHAR", "currency": "VARCHAR", "ui_domain": "VARCHAR"},
+        select=(
+            "r.portalId AS portal_id, r.timeZone AS time_zone, r.companyCurrency AS currency, "
+            "r.uiDomain AS ui_domain"
+        ),
+        key=("portal_id",),
+        comment="The HubSpot account that is read",
+    )
+
+
+def owners_stream() -> RawStream:
+    """Owners, deactivated ones included. Changes of teams leave updatedAt alone, so the day of the run dates them."""
+    team = 'STRUCT("id" VARCHAR, "name" VARCHAR, "primary" BOOLEAN)'
+    return RawStream(
+        source=SOURCE,
+        object="owners",
+        table="owners",
+        json_columns={
+            "id": "VARCHAR",
+            "userId": "VARCHAR",
+            "userIdIncludingInactive": "VARCHAR",
+            "email": "VARCHAR",
+            "firstName": "VARCHAR",
+            "lastName": "VARCHAR",
+            "archived": "BOOLEAN",
+            "createdAt": "VARCHAR",
+            "updatedAt": "VARCHAR",
+            "teams": f"{team}[]",
+        },
+        columns={
+            "id": "VARCHAR",
+            "user_id": "VARCHAR",
+            "email": "VARCHAR",
+            "first_name": "VARCHAR",
+            "last_name": "VARCHAR",
+            "teams": "VARCHAR",
+            "archived": "BOOLEAN",
+            "created_at": "TIMESTAMP",
+            "updated_at": "TIMESTAMP",
+        },
+        select=(
+            "r.id AS id, COALESCE(r.userId, r.userIdIncludingInactive) AS user_id, r.email AS email, "
+            "r.firstName AS first_name, r.lastName AS last_name, "
+            'COALESCE(list_filter(r.teams, lambda t: t."primary")[1].name, r.teams[1].name) AS teams, '
+            "COALESCE(r.archived, false) AS archived, "
+            f"{utc('r.createdAt')} AS created_at, {utc('r.updatedAt')} AS updated_at, "
+            f"{utc('r.createdAt')} AS _created_at"
+        ),
+        comment="HubSpot owners, deactivated ones included; teams is the name of the primary team",
+    )
+
+
+def pipelines_stream() -> RawStream:
+    """Stages of all pipelines; a stage that is deleted in HubSpot keeps its row here."""
+    stage = (
+        'STRUCT("id" VARCHAR, "label" VARCHAR, "displayOrder" BIGINT, "createdAt" VARCHAR, '
+        '"metadata" STRUCT("probability" VARCHAR, "isClosed" VARCHAR))'
+    )
+    pipeline = (
+        'STRUCT("id" VARCHAR, "label" VARCHAR, "displayOrder" BIGINT, "createdAt" VARCHAR, '
+        f'"stages" {stage}[])'
+    )
+    return RawStream(
+        source=SOURCE,
+        object="pipelines",
+        table="pipelines",
+        json_columns={"object": "VARCHAR", "row": pipeline},
+        columns={
+            "object": "VARCHAR",
+            "pipeline_id": "VARCHAR",
+            "stage_id": "VARCHAR",
+            "pipeline_label": "VARCHAR",
+            "stage_label": "VARCHAR",
+            "display_order": "BIGINT",
+            "probability": "VARCHAR",
+            "is_closed": "VARCHAR",
+        },
+        select=(
+            "r.object AS object, r.row.id AS pipeline_id, s.stage.id AS stage_id, "
+            "r.row.label AS pipeline_label, s.stage.label AS stage_label, s.stage.displayOrder AS display_order, "
+            "s.stage.metadata.probability AS probability, s.stage.metadata.isClosed AS is_closed, "
+            f"COALESCE({utc('s.stage.createdAt')}, {utc('r.row.createdAt')}) AS _created_at"
+        ),
+        from_clause="landed AS r, unnest(r.row.stages) AS s(stage)",
+        key=("object", "pipeline_id", "stage_id"),
+        comment="Stages of HubSpot pipelines, deleted ones included",
+    )
+
+
+def properties_stream(objects: Sequence[str]) -> RawStream:
+    """Definitions of all properties of the given objects: the log of what the portal's schema was."""
+    definition = (
+        'STRUCT("name" VARCHAR, "label" VARCHAR, "type" VARCHAR, "fieldType" VARCHAR, "groupName" VARCHAR, '
+        '"description" VARCHAR, "calculated" BOOLEAN, "options" JSON, "createdAt" VARCHAR)'
+    )
+    return RawStream(
+        source=SOURCE,
+        object="properties",
+        table="properties",
+        json_columns={"object": "VARCHAR", "row": definition},
+        columns={
+            "object": "VARCHAR",
+            "name": "VARCHAR",
+            "label": "VARCHAR",
+            "type": "VARCHAR",
+            "field_type": "VARCHAR",
+            "group_name": "VARCHAR",
+            "description": "VARCHAR",
+            "calculated": "BOOLEAN",
+            "options": "VARCHAR",
+        },
+        select=(
+            "r.object AS object, r.row.name AS name, r.row.label AS label, r.row.type AS type, "
+            "r.row.fieldType AS field_type, r.row.groupName AS group_name, r.row.description AS description, "
+            "r.row.calculated AS calculated, CAST(r.row.options AS VARCHAR) AS options, "
+            f"{utc('r.row.createdAt')} AS _created_at"
+        ),
+        key=("object", "name"),
+        snapshot_where=f"object IN ({', '.join(map(literal, objects)) or 'NULL'})",
+        comment="Definitions of HubSpot properties",
+    )
+
+
+def associations_stream(pairs: Sequence[tuple[str, str]]) -> RawStream:
+    """Associations of the given pairs of objects; a pair that could not be read keeps what was known of it."""
+    kind = 'STRUCT("category" VARCHAR, "typeId" BIGINT, "label" VARCHAR)'
+    target = f'STRUCT("toObjectId" VARCHAR, "associationTypes" {kind}[])'
+    scope = " OR ".join(
+        f"(from_object = {literal(source)} AND to_object = {literal(target_object)})"
+        for source, target_object in pairs
+    )
+    return RawStream(
+        source=SOURCE,
+        object="associations",
+        table="associations",
+        json_columns={
+            "from_object": "VARCHAR",
+            "to_object": "VARCHAR",
+            "row": f'STRUCT("from" STRUCT("id" VARCHAR), "to" {target}[])',
+        },
+        columns={
+            "from_object": "VARCHAR",
+            "from_id": "VARCHAR",
+            "to_object": "VARCHAR",
+            "to_id": "VARCHAR",
+            "type_id": "BIGINT",
+            "category": "VARCHAR",
+            "label": "VARCHAR",
+        },
+        select=(
+            'r.from_object AS from_object, r.row."from".id AS from_id, r.to_object AS to_object, '
+            "t.target.toObjectId AS to_id, k.kind.typeId AS type_id, k.kind.category AS category, "
+            "k.kind.label AS label"
+        ),
+        from_clause=(
+            'landed AS r, unnest(r.row."to") AS t(target), unnest(t.target.associationTypes) AS k(kind)'
+        ),
+        key=("from_object", "from_id", "to_object", "to_id", "type_id"),
+        snapshot_where=scope or "false",
+        comment="Associations between HubSpot records, one row for each label",
+    )

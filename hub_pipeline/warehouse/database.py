@@ -1,0 +1,234 @@
+"""The two DuckDB files of a data folder: the build file, which only a run opens, and the published one.
+
+Every connection is closed in ``finally``; every way a file can be unusable ends in one plain sentence.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from hub_pipeline.errors import WarehouseError
+from hub_pipeline.warehouse import ledger
+
+#: No more than this is used unless told otherwise, so that a run fits beside other programs.
+MEMORY_CEILING_BYTES = 4 * 1024**3
+MEMORY_SHARE = 0.6
+
+_HELD_BY = re.compile(r"Conflicting lock is held in (.*?) \(PID (\d+)\)")
+_NOT_A_DATABASE = re.compile(
+    r"not a valid DuckDB database|Could not read enough bytes|[Cc]orrupt|checksum|"
+    r"[Ss]erialization [Ee]rror|Failed to deserialize|different endianness"
+)
+_DISK_FULL = re.compile(
+    r"No space left on device|File too large|out of disk space|[Cc]ould not write|[Qq]uota", re.I
+)
+
+
+@dataclass(frozen=True)
+class Warehouse:
+    """Where the warehouse of a data folder is and how it is opened.
+
+    Attributes:
+        build_path: the file a run works in; private.
+        published_path: the file analysts open; replaced whole, never written in place.
+        memory_limit: DuckDB's own notation such as ``2GB``; by default 60 % of the machine's memory, at most 4 GB.
+    """
+
+    build_path: Path
+    published_path: Path
+    memory_limit: str | None = None
+
+    @classmethod
+    def in_folder(cls, data_dir: Path, memory_limit: str | None = None) -> Warehouse:
+        """The warehouse of a data folder: ``build.duckdb`` and ``warehouse.duckdb``."""
+        return cls(data_dir / "build.duckdb", data_dir / "warehouse.duckdb", memory_limit)
+
+    @property
+    def data_dir(self) -> Path:
+        """The folder of the build file."""
+        return self.build_path.parent
+
+    @property
+    def state_path(self) -> Path:
+        """The durable mirror of the commit count; see `hub_pipeline.warehouse.ledger`."""
+        return self.build_path.with_name(self.build_path.name + ".state")
+
+    @property
+    def landing_root(self) -> Path:
+        """Where sources land their files."""
+        return self.data_dir / "landing"
+
+    @contextmanager
+    def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open the build file for writing, creating it with its ledger when there is none.
+
+        Raises:
+            WarehouseError: another process has it open (named by PID), it is damaged or not a database, commits
+                are missing from it, a newer program wrote it, the disk is full, or memory does not suffice.
+        """
+        with _plain_errors(self.build_path):
+            self._prepare_folder()
+            connection = self._open(read_only=False)
+            try:
+                ledger.verify(connection, self.state_path)
+                ledger.create(connection)
+                ledger.mirror(connection, self.state_path)
+                yield connection
+            finally:
+                _close(connection)
+
+    @contextmanager
+    def connect_read_only(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open the build file for reading only.
+
+        Raises:
+            WarehouseError: as for `connect`, or there is no build file yet.
+        """
+        if not self.build_path.exists():
+            raise WarehouseError(
+                f"There is no warehouse at {self.build_path} yet; `hub-pipeline run` makes one."
+            )
+        with _plain_errors(self.build_path):
+            connection = self._open(read_only=True)
+            try:
+                ledger.verify(connection, self.state_path)
+                if ledger.is_present(connection):
+                    ledger.check_version(connection)
+                yield connection
+            finally:
+                _close(connection)
+
+    @contextmanager
+    def connect_published(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open the published file as an analyst would: read-only, and without reach to other files.
+
+        Raises:
+            WarehouseError: nothing has been published yet, or the file is damaged.
+        """
+        with open_published(self.published_path) as connection:
+            yield connection
+
+    def _prepare_folder(self) -> None:
+        try:
+            self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._temporary.mkdir(exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise WarehouseError(
+                f"The data folder {self.data_dir} cannot be used: {error.strerror}. Nothing was read or changed; "
+                "give the user who runs hub-pipeline the right to write there, or set HUB_DATA_DIR."
+            ) from error
+        if not self.build_path.exists() and ledger.State.read(self.state_path) is not None:
+            raise WarehouseError(
+                f"The build file {self.build_path} is missing, though {self.state_path.name} tells of it. "
+                f"Put it back. {ledger.REBUILD}"
+            )
+
+    @property
+    def _temporary(self) -> Path:
+        return self.build_path.with_name(self.build_path.name + ".tmp")
+
+    def _open(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+        # DuckDB creates its file with the process's umask; the build file holds personal data.
+        mask = os.umask(0o077)
+        try:
+            connection = duckdb.connect(
+                str(self.build_path),
+                read_only=read_only,
+                config={
+                    "memory_limit": self.memory_limit or default_memory_limit(),
+                    "threads": os.cpu_count() or 1,
+                    "temp_directory": str(self._temporary),
+                },
+            )
+        finally:
+            os.umask(mask)
+        connection.execute("SET TimeZone = 'UTC'")
+        return connection
+
+
+@contextmanager
+def open_published(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a published file as an analyst would: read-only, locked down, UTC.
+
+    Raises:
+        WarehouseError: it is missing or damaged.
+    """
+    if not path.exists():
+        raise WarehouseError(f"Nothing has been published at {path} yet; `hub-pipeline run` makes it.")
+    with _plain_errors(path):
+        connection = duckdb.connect(str(path), read_only=True)
+        try:
+            connection.execute("SET TimeZone = 'UTC'")
+            # read_only still allows COPY TO and read_text on any path.
+            connection.execute("SET enable_external_access = false")
+            connection.execute("SET lock_configuration = true")
+            yield connection
+        finally:
+            _close(connection)
+
+
+def default_memory_limit() -> str:
+    """60 % of the machine's memory, at most 4 GB, in DuckDB's notation."""
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return f"{min(int(total * MEMORY_SHARE), MEMORY_CEILING_BYTES)}B"
+
+
+@contextmanager
+def _plain_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise WarehouseError(
+            f"The work on {path} needs more memory than is allowed. What was committed is kept; "
+            "give the machine more memory or fewer other programs, and run again."
+        ) from error
+    except (
+        duckdb.IOException,
+        duckdb.FatalException,
+        duckdb.InternalException,
+        duckdb.SerializationException,
+    ) as error:
+        raise _plain(path, error) from error
+
+
+def _plain(path: Path, error: duckdb.Error) -> WarehouseError:
+    text = str(error)
+    held = _HELD_BY.search(text)
+    if held:
+        return WarehouseError(
+            f"{path} is open in process {held[2]} ({held[1]}). Nothing was changed; close it there and run again. "
+            "Analysts should open the published file, which never blocks a run."
+        )
+    if _DISK_FULL.search(text):
+        return WarehouseError(
+            f"The disk of {path} is full. What was committed before is kept and the published warehouse is "
+            "untouched; make room and run again."
+        )
+    if _NOT_A_DATABASE.search(text) or isinstance(
+        error, duckdb.SerializationException | duckdb.InternalException
+    ):
+        return WarehouseError(
+            f"{path} is damaged or not a DuckDB file ({_first_line(text)}). {ledger.REBUILD}"
+        )
+    if "Permission denied" in text or "Read-only file system" in text:
+        return WarehouseError(
+            f"{path} cannot be opened: permission denied. Nothing was changed; "
+            "give the user who runs hub-pipeline the right to read and write it."
+        )
+    return WarehouseError(f"{path} cannot be used: {_first_line(text)} What was committed before is kept.")
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[0]
+
+
+def _close(connection: duckdb.DuckDBPyConnection) -> None:
+    """Close, which also writes the write-ahead log into the file."""
+    connection.close()

@@ -1,0 +1,734 @@
+"""From landing files to append-only versions in ``raw_<source>``; knows streams, not sources.
+
+What ends up in a raw table is a function of what earlier runs left there and of the set of files of this run, never
+of the order of these files. The rules:
+
+* A record's change time is its own (``_changed_at``, or a later time at which it was archived or deleted). Without
+  one, or with one more than a day after the file was written (a clock gone wrong must not outrank every later
+  version), it is close(as_of) - 1 microsecond (settled rule 1).
+* A version is appended if it is newer than the latest version that earlier runs left for its key, or of the same
+  time with another payload or state; of records without a change time of their own, only if payload or state
+  differ. An older one is a stale copy of what is already known and is dropped, unless its state (archived, deleted,
+  merged) differs: then the run has observed the change and dates it.
+* ``_recorded_at`` is greatest(change time, floor); for the run that first sees a key, greatest(creation, floor).
+* The latest version of a key is the one with the greatest ``_changed_at``, then ``_recorded_at``, then
+  ``_run_id``; of two that a source sends with one change time in one run, the live one, then the greater hash.
+
+Beside its files a run keeps ``stream.definition`` (how they are read) and ``stream.complete`` (that the list was
+complete, written before the tombstones commit): landing alone is enough to make raw again (`reload_from_landing`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import msgspec
+import zstandard
+
+from hub_pipeline.errors import DataRefusedError, WarehouseError
+from hub_pipeline.warehouse import ledger
+from hub_pipeline.warehouse.crashpoints import crash_point
+from hub_pipeline.warehouse.landing import LandedFile, LoadContext, landed_files, write_durably
+from hub_pipeline.warehouse.lock import Fence
+from hub_pipeline.warehouse.raw import RawStream, StreamResult
+from hub_pipeline.warehouse.sql import glob_escape, ident, idents, literal, qualified, struct_literal
+
+#: Columns of every raw table behind the payload.
+BOOKKEEPING: dict[str, str] = {
+    "_changed_at": "TIMESTAMP",
+    "_recorded_at": "TIMESTAMP",
+    "_archived_at": "TIMESTAMP",
+    "_deleted_at": "TIMESTAMP",
+    "_merged_into": "VARCHAR",
+    "_hash": "VARCHAR",
+    "_run_id": "VARCHAR",
+}
+#: What a stream's SELECT may yield beside its columns, with the value it has otherwise.
+_OPTIONAL: dict[str, str] = {
+    "_changed_at": "TIMESTAMP",
+    "_created_at": "TIMESTAMP",
+    "_archived_at": "TIMESTAMP",
+    "_deleted_at": "TIMESTAMP",
+    "_merged_into": "VARCHAR",
+}
+_LATEST_FIRST = (
+    "_changed_at DESC, _recorded_at DESC, _run_id DESC, "
+    "(_deleted_at IS NULL AND _archived_at IS NULL AND _merged_into IS NULL) DESC, _hash DESC"
+)
+_LIVE = "(_deleted_at IS NULL AND _archived_at IS NULL AND _merged_into IS NULL)"
+_SCALARS = ("VARCHAR", "BIGINT", "INTEGER", "DOUBLE", "BOOLEAN", "DATE", "TIMESTAMP", "DECIMAL", "JSON")
+
+DEFINITION_NAME = "stream.definition"
+COMPLETE_NAME = "stream.complete"
+
+
+def raw_schema(source: str) -> str:
+    """Schema of a source's raw tables."""
+    return f"raw_{source}"
+
+
+class RawLoader:
+    """Loads the landing files of one run; used from one thread.
+
+    Args:
+        connection: the build file, open for writing.
+        fence: the run's right to commit.
+        load: the run.
+        landing_root: `Warehouse.landing_root`.
+    """
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, fence: Fence, load: LoadContext, landing_root: Path
+    ) -> None:
+        self._connection = connection
+        self._fence = fence
+        self._load = load
+        self._landing_root = landing_root
+        self._ensured: set[RawStreamKey] = set()
+        self._seen: dict[str, set[Path]] = {}
+
+    def ensure_tables(self, stream: RawStream) -> None:
+        """Create the stream's tables and ``_current`` views, or add the columns that are new.
+
+        A column whose declared type has changed becomes VARCHAR, so that old and new values both survive.
+
+        Raises:
+            DataRefusedError: two columns differ only in case, which a database cannot tell apart.
+        """
+        for one in (stream, *stream.also):
+            key = (one.source, one.table, tuple(one.columns.items()), one.comment)
+            if key not in self._ensured:
+                self._ensure_table(one)
+                self._ensured.add(key)
+
+    def load_file(self, stream: RawStream, file: LandedFile) -> int:
+        """Append what is new in a landing file, with its manifest row, in one transaction.
+
+        A file that is already in the manifest is left alone, so loading twice changes nothing.
+
+        Returns:
+            The number of versions (or events) appended, those of ``also`` included.
+
+        Raises:
+            DataRefusedError: a line is not JSON (named with its number), a record has no key, or the file does
+                not hold the records it was written with. Nothing of the file is kept.
+            LockHeldError: a later run has taken over; nothing of the file is kept.
+        """
+        self.ensure_tables(stream)
+        loaded = self._connection.execute(
+            "SELECT sha256 FROM _ledger.files "
+            "WHERE source = $source AND object = $object AND run_id = $run_id AND file = $file",
+            _file_key(file),
+        ).fetchone()
+        if loaded is not None:
+            if loaded[0] != file.sha256:
+                raise WarehouseError(
+                    f"The landing file {file.path} is not the one that was loaded under its name. "
+                    "Nothing was changed; put the original back."
+                )
+            return 0
+        if file.run_id != self._load.run_id:
+            _verify_content(file)
+        self._write_definition(stream, file)
+        inserted = 0
+        with ledger.transaction(self._connection, self._fence):
+            self._read_landed(stream, file)
+            for one in (stream, *stream.also):
+                inserted += self._append(one, file)
+            self._connection.execute(
+                "INSERT INTO _ledger.files VALUES ($source, $object, $run_id, $file, $sha256, $records, $inserted, "
+                "$as_of, $close, $floor, $loaded_by, $now)",
+                {
+                    **_file_key(file),
+                    "sha256": file.sha256,
+                    "records": file.records,
+                    "inserted": inserted,
+                    "as_of": file.as_of,
+                    "close": file.close,
+                    "floor": file.floor,
+                    "loaded_by": self._load.run_id,
+                    "now": _now(),
+                },
+            )
+            self._connection.execute("DROP TABLE temp.main.landed")
+            crash_point("raw.commit")
+        crash_point("raw.commit.after")
+        self._seen.setdefault(stream.table, set()).add(file.path)
+        return inserted
+
+    def load_missing(self, stream: RawStream) -> int:
+        """Load what earlier runs landed for this object and did not commit, in the order of the runs.
+
+        Call it before the first file of the run: a file that is complete in landing is then always loaded before
+        the next publish, so raw rebuilt from landing is the same raw.
+
+        Returns:
+            The number of versions appended.
+        """
+        folder = self._landing_root / stream.source / stream.object
+        runs = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+        return sum(self._replay(stream, run_id) for run_id in runs if run_id < self._load.run_id)
+
+    def finish_stream(
+        self,
+        stream: RawStream,
+        files: Sequence[LandedFile],
+        result: StreamResult,
+        max_shrink: Decimal | float,
+        accept_shrink: bool = False,
+    ) -> StreamResult:
+        """End a stream: shrink guard, tombstones for records that are gone, and the stream's row, in one transaction.
+
+        Only a ``complete`` result makes tombstones. A list is refused when it holds fewer live records than
+        (1 - max_shrink) of those that were live before this run; exactly that share passes.
+
+        Args:
+            stream: the stream; ``also`` streams are ended with it.
+            files: all its files of this run.
+            result: what the source says about the stream.
+            max_shrink: share of the live records that may be gone, 0 to 1.
+            accept_shrink: believe the list however short it is.
+
+        Returns:
+            The result with versions appended and deleted filled in.
+
+        Raises:
+            DataRefusedError: the list has shrunk too much; nothing was marked as deleted.
+        """
+        self.ensure_tables(stream)
+        for one in (stream, *stream.also):
+            if result.status == "complete" and one.snapshot and one.kind == "versions":
+                self._complete_seen(stream, files)
+                if not accept_shrink:
+                    self._guard(one, Decimal(str(max_shrink)))
+        if result.status == "complete":
+            self._write_complete(stream, files, result)
+        return self._finish(stream, self._load, result)
+
+    # Tables
+
+    def _ensure_table(self, stream: RawStream) -> None:
+        folded: dict[str, str] = {}
+        for column in (*stream.columns, *BOOKKEEPING):
+            other = folded.setdefault(column.lower(), column)
+            if other is not column:
+                raise DataRefusedError(
+                    f"{stream.source} {stream.object} has two columns that differ only in case, {other!r} and "
+                    f"{column!r}. Nothing of it was loaded; leave one out in the settings."
+                )
+        schema, name = raw_schema(stream.source), qualified(raw_schema(stream.source), stream.table)
+        existing = dict(
+            self._connection.execute(
+                "SELECT lower(column_name), data_type FROM duckdb_columns() "
+                "WHERE database_name = current_database() AND schema_name = $schema AND table_name = $table",
+                {"schema": schema, "table": stream.table},
+            ).fetchall()
+        )
+        statements: list[str] = []
+        if not existing:
+            columns = ", ".join(f"{ident(c)} {t}" for c, t in {**stream.columns, **BOOKKEEPING}.items())
+            statements += [f"CREATE SCHEMA IF NOT EXISTS {ident(schema)}", f"CREATE TABLE {name} ({columns})"]
+        else:
+            types = self._canonical_types(stream.columns)
+            for column, declared in types.items():
+                current = existing.get(column.lower())
+                if current is None:
+                    statements.append(f"ALTER TABLE {name} ADD COLUMN {ident(column)} {declared}")
+                elif current not in (declared, "VARCHAR"):
+                    statements.append(f"ALTER TABLE {name} ALTER COLUMN {ident(column)} TYPE VARCHAR")
+        if not statements:
+            return
+        if stream.kind == "versions":
+            statements.append(
+                f"CREATE OR REPLACE VIEW {qualified(schema, stream.table + '_current')} AS SELECT * FROM {name} "
+                f"QUALIFY row_number() OVER (PARTITION BY {idents(stream.key)} ORDER BY {_LATEST_FIRST}) = 1"
+            )
+        statements.append(f"COMMENT ON TABLE {name} IS {literal(stream.comment)}")
+        view = qualified(schema, stream.table + "_current")
+        if stream.kind == "versions" and existing:
+            statements.insert(0, f"DROP VIEW IF EXISTS {view}")
+        with ledger.transaction(self._connection, self._fence):
+            for statement in statements:
+                self._connection.execute(statement)
+
+    def _canonical_types(self, columns: dict[str, str]) -> dict[str, str]:
+        """The types as DuckDB spells them (``INT`` is ``INTEGER``)."""
+        if not columns:
+            return {}
+        select = ", ".join(f"NULL::{declared} AS {ident(name)}" for name, declared in columns.items())
+        rows = self._connection.execute(f"DESCRIBE SELECT {select}").fetchall()
+        return {row[0]: row[1] for row in rows}
+
+    # One file
+
+    def _read_landed(self, stream: RawStream, file: LandedFile) -> None:
+        columns: dict[str, str] = {}
+        for one in (stream, *stream.also):
+            for key, declared in one.json_columns.items():
+                if columns.setdefault(key, declared) != declared:
+                    raise ValueError(f"the streams of {stream.object} read {key!r} as two types")
+        try:
+            self._connection.execute(
+                f"CREATE OR REPLACE TEMP TABLE landed AS SELECT * FROM read_json($path, "
+                f"columns = {struct_literal(columns)}, format = 'newline_delimited', compression = 'zstd')",
+                {"path": glob_escape(str(file.path))},
+            )
+        except duckdb.InvalidInputException as error:
+            raise _bad_line(file, error) from error
+        row = self._connection.execute("SELECT count(*) FROM temp.main.landed").fetchone()
+        if row is None or row[0] != file.records:
+            raise DataRefusedError(
+                f"The landing file {file.path} was written with {file.records} records and now holds "
+                f"{row[0] if row else 0}. Nothing of it was loaded; remove it and run again."
+            )
+
+    def _incoming(self, stream: RawStream, file: LandedFile) -> str:
+        """Make ``temp.main.incoming``: one row for each key and change time of the file; returns its columns."""
+        inner = f"SELECT {stream.select} FROM {stream.from_clause}"
+        yielded = {row[0].lower() for row in self._connection.execute(f"DESCRIBE {inner}").fetchall()}
+        optional = ", ".join(
+            f"{ident(name)}::{declared} AS {ident(name)}"
+            if name in yielded
+            else f"NULL::{declared} AS {ident(name)}"
+            for name, declared in _OPTIONAL.items()
+        )
+        payload = ", ".join(f"{ident(c)}::{t} AS {ident(c)}" for c, t in stream.columns.items())
+        horizon = max(file.written_at, file.close) + timedelta(days=1)
+        keys = idents(stream.key)
+        self._connection.execute(
+            f"""
+            CREATE OR REPLACE TEMP TABLE incoming AS
+            WITH selected AS ({inner}),
+            typed AS (SELECT {payload}, {optional} FROM selected),
+            dated AS (
+                SELECT *,
+                    greatest(
+                        CASE WHEN _changed_at <= $horizon THEN _changed_at END,
+                        CASE WHEN _archived_at <= $horizon THEN _archived_at END,
+                        CASE WHEN _deleted_at <= $horizon THEN _deleted_at END) AS _own,
+                    {_hash_of(stream.columns)} AS _hash
+                FROM typed)
+            SELECT * REPLACE (coalesce(_own, $observed) AS _changed_at)
+            FROM dated
+            QUALIFY row_number() OVER (
+                PARTITION BY {keys}, coalesce(_own, $observed) ORDER BY {_LIVE} DESC, _hash DESC) = 1
+            """,
+            {"horizon": horizon, "observed": _observed(file.close)},
+        )
+        missing = " OR ".join(f"{ident(k)} IS NULL" for k in stream.key)
+        row = self._connection.execute(f"SELECT count(*) FROM temp.main.incoming WHERE {missing}").fetchone()
+        if row and row[0]:
+            raise DataRefusedError(
+                f"{row[0]} record(s) of {stream.source} {stream.table} in {file.path} have no "
+                f"{' and '.join(stream.key)}. Nothing of the file was loaded; see what the source sends there."
+            )
+        return ", ".join(ident(c) for c in stream.columns)
+
+    def _append(self, stream: RawStream, file: LandedFile) -> int:
+        columns = self._incoming(stream, file)
+        name = qualified(raw_schema(stream.source), stream.table)
+        if stream.kind == "events":
+            inserted = self._append_events(stream, file, columns, name)
+        else:
+            if stream.snapshot:
+                self._note_seen(stream)
+            inserted = self._append_versions(stream, file, columns, name)
+        self._connection.execute("DROP TABLE temp.main.incoming")
+        return inserted
+
+    def _append_events(self, stream: RawStream, file: LandedFile, columns: str, name: str) -> int:
+        keys = idents(stream.key)
+        row = self._connection.execute(
+            f"""
+            INSERT INTO {name} BY NAME
+            SELECT {columns}, _changed_at, greatest(_changed_at, $floor) AS _recorded_at,
+                _archived_at, _deleted_at, _merged_into, _hash, $run_id AS _run_id
+            FROM temp.main.incoming AS i
+            WHERE NOT EXISTS (SELECT 1 FROM {name} AS t WHERE {_same("t", "i", stream.key)})
+            QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {_LIVE} DESC, _changed_at DESC, _hash DESC) = 1
+            """,
+            {"floor": file.floor, "run_id": file.run_id},
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+    def _append_versions(self, stream: RawStream, file: LandedFile, columns: str, name: str) -> int:
+        keys = idents(stream.key)
+        live = "(i._deleted_at IS NULL AND i._archived_at IS NULL AND i._merged_into IS NULL)"
+        row = self._connection.execute(
+            f"""
+            INSERT INTO {name} BY NAME
+            WITH earlier AS (
+                SELECT {keys}, _changed_at, _hash, {_LIVE} AS _live
+                FROM {name} AS t
+                WHERE _run_id <> $run_id
+                    AND EXISTS (SELECT 1 FROM temp.main.incoming AS i WHERE {_same("t", "i", stream.key)})
+                QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {_LATEST_FIRST}) = 1),
+            compared AS (
+                SELECT i.*, e._changed_at AS _before,
+                    e._changed_at IS NULL AS _is_first,
+                    e._live IS DISTINCT FROM {live} AND i._changed_at <= e._changed_at AS _observed_only
+                FROM temp.main.incoming AS i LEFT JOIN earlier AS e ON {_same("e", "i", stream.key)}
+                WHERE e._changed_at IS NULL
+                    OR (i._own IS NOT NULL AND i._changed_at > e._changed_at)
+                    OR (i._changed_at >= e._changed_at AND i._hash <> e._hash)
+                    OR (i._hash <> e._hash AND e._live IS DISTINCT FROM {live})),
+            dated AS (
+                SELECT * REPLACE (
+                    CASE WHEN _observed_only THEN greatest($observed, _before) ELSE _changed_at END AS _changed_at)
+                FROM compared)
+            SELECT {columns}, _changed_at,
+                greatest(
+                    CASE WHEN _is_first THEN least(_created_at, _changed_at) ELSE _changed_at END, $floor
+                ) AS _recorded_at,
+                _archived_at, _deleted_at, _merged_into, _hash, $run_id AS _run_id
+            FROM dated AS d
+            WHERE NOT EXISTS (
+                SELECT 1 FROM {name} AS t
+                WHERE {_same("t", "d", stream.key)} AND t._run_id = $run_id
+                    AND t._changed_at = d._changed_at AND t._hash = d._hash)
+            """,
+            {"floor": file.floor, "run_id": file.run_id, "observed": _observed(file.close)},
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+    # The end of a stream
+
+    def _note_seen(self, stream: RawStream) -> None:
+        table = _seen_table(stream)
+        keys = idents(stream.key)
+        self._connection.execute(
+            f"CREATE TEMP TABLE IF NOT EXISTS {ident(table)} AS SELECT {keys}, TRUE AS live "
+            f"FROM temp.main.incoming LIMIT 0"
+        )
+        self._connection.execute(
+            f"INSERT INTO temp.main.{ident(table)} SELECT {keys}, {_LIVE} FROM temp.main.incoming"
+        )
+
+    def _complete_seen(self, stream: RawStream, files: Iterable[LandedFile]) -> None:
+        """Note the keys of files that were loaded before this loader existed, and make the tables for no file."""
+        noted = self._seen.setdefault(stream.table, set())
+        for file in files:
+            if file.path in noted:
+                continue
+            self._read_landed(stream, file)
+            for one in (stream, *stream.also):
+                if one.kind == "versions" and one.snapshot:
+                    self._incoming(one, file)
+                    self._note_seen(one)
+                    self._connection.execute("DROP TABLE temp.main.incoming")
+            self._connection.execute("DROP TABLE temp.main.landed")
+            noted.add(file.path)
+        for one in (stream, *stream.also):
+            name = qualified(raw_schema(one.source), one.table)
+            self._connection.execute(
+                f"CREATE TEMP TABLE IF NOT EXISTS {ident(_seen_table(one))} AS "
+                f"SELECT {idents(one.key)}, TRUE AS live FROM {name} LIMIT 0"
+            )
+
+    def _guard(self, stream: RawStream, max_shrink: Decimal) -> None:
+        name = qualified(raw_schema(stream.source), stream.table)
+        keys = idents(stream.key)
+        row = self._connection.execute(
+            f"""
+            SELECT
+                (SELECT count(*) FROM (
+                    SELECT {_LIVE} AS live FROM {name} WHERE _run_id <> $run_id
+                    QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {_LATEST_FIRST}) = 1) WHERE live),
+                (SELECT count(*) FROM (
+                    SELECT DISTINCT {keys} FROM temp.main.{ident(_seen_table(stream))} WHERE live))
+            """,
+            {"run_id": self._load.run_id},
+        ).fetchone()
+        assert row is not None, "an aggregate always has its one row"
+        before, now = int(row[0]), int(row[1])
+        if now < (1 - max_shrink) * before:
+            raise DataRefusedError(
+                f"{stream.source} listed {now} {stream.table} where {before} were live before, which is more than "
+                f"{max_shrink:.0%} fewer. None was marked as deleted and nothing is published; if the list is right, "
+                "run again with --accept-shrink."
+            )
+
+    def _finish(self, stream: RawStream, load: LoadContext, result: StreamResult) -> StreamResult:
+        deleted = 0
+        with ledger.transaction(self._connection, self._fence):
+            through: datetime | None = None
+            for one in (stream, *stream.also):
+                if result.status == "complete" and one.snapshot and one.kind == "versions":
+                    deleted += self._tombstone(one, load)
+                through = _latest(through, self._data_through(one))
+            row = self._connection.execute(
+                "SELECT coalesce(sum(inserted), 0) FROM _ledger.files "
+                "WHERE source = $source AND object = $object AND run_id = $run_id",
+                {"source": stream.source, "object": stream.object, "run_id": load.run_id},
+            ).fetchone()
+            assert row is not None, "an aggregate always has its one row"
+            done = replace(result, inserted=int(row[0]), deleted=result.deleted + deleted)
+            ledger.record_stream(self._connection, load.run_id, load.as_of, done, through)
+            crash_point("stream.commit")
+        crash_point("stream.commit.after")
+        for one in (stream, *stream.also):
+            self._connection.execute(f"DROP TABLE IF EXISTS temp.main.{ident(_seen_table(one))}")
+        self._seen.pop(stream.table, None)
+        return done
+
+    def _tombstone(self, stream: RawStream, load: LoadContext) -> int:
+        name = qualified(raw_schema(stream.source), stream.table)
+        columns = dict(
+            self._connection.execute(
+                "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = current_database() "
+                "AND schema_name = $schema AND table_name = $table AND NOT starts_with(column_name, '_') "
+                "ORDER BY column_index",
+                {"schema": raw_schema(stream.source), "table": stream.table},
+            ).fetchall()
+        )
+        keys = idents(stream.key)
+        payload = idents(columns)
+        row = self._connection.execute(
+            f"""
+            INSERT INTO {name} BY NAME
+            WITH latest AS (
+                SELECT {payload}, _changed_at, {_LIVE} AS _live FROM {name}
+                QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {_LATEST_FIRST}) = 1),
+            gone AS (
+                SELECT {payload}, greatest(_changed_at, $observed) AS _changed_at,
+                    greatest(_changed_at, $observed) AS _deleted_at,
+                    NULL::TIMESTAMP AS _archived_at, NULL::VARCHAR AS _merged_into
+                FROM latest AS l
+                WHERE _live AND NOT EXISTS (
+                    SELECT 1 FROM temp.main.{ident(_seen_table(stream))} AS s WHERE {_same("s", "l", stream.key)}))
+            SELECT {payload}, _changed_at, greatest(_changed_at, $floor) AS _recorded_at,
+                _archived_at, _deleted_at, _merged_into, {_hash_of(columns)} AS _hash, $run_id AS _run_id
+            FROM gone
+            """,
+            {"observed": _observed(load.close), "floor": load.floor, "run_id": load.run_id},
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+    def _data_through(self, stream: RawStream) -> datetime | None:
+        name = qualified(raw_schema(stream.source), stream.table)
+        row = self._connection.execute(f"SELECT max(_changed_at) FROM {name}").fetchone()
+        return row[0] if row else None
+
+    # What landing keeps beside the files
+
+    def _run_folder(self, stream: RawStream, run_id: str) -> Path:
+        return self._landing_root / stream.source / stream.object / run_id
+
+    def _write_definition(self, stream: RawStream, file: LandedFile) -> None:
+        path = file.path.parent / DEFINITION_NAME
+        content = json.dumps(asdict(stream), indent=1).encode()
+        if not path.exists() or path.read_bytes() != content:
+            write_durably(path, content)
+
+    def _write_complete(self, stream: RawStream, files: Sequence[LandedFile], result: StreamResult) -> None:
+        folder = self._run_folder(stream, self._load.run_id)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        definition = folder / DEFINITION_NAME
+        if not definition.exists():
+            write_durably(definition, json.dumps(asdict(stream), indent=1).encode())
+        content = {
+            "as_of": self._load.as_of.isoformat(),
+            "close": self._load.close.isoformat(),
+            "floor": self._load.floor.isoformat() if self._load.floor else None,
+            "started_at": self._load.started_at.isoformat(),
+            "files": [file.path.name for file in files],
+            "result": asdict(result),
+        }
+        write_durably(folder / COMPLETE_NAME, json.dumps(content, indent=1).encode())
+
+    def _replay(self, stream: RawStream, run_id: str) -> int:
+        """Load what an earlier run landed and did not commit, and end its stream if it had decided to."""
+        inserted = 0
+        files = list(landed_files(self._landing_root, stream.source, stream.object, run_id))
+        for file in files:
+            inserted += self.load_file(stream, file)
+        complete = self._run_folder(stream, run_id) / COMPLETE_NAME
+        ended = self._connection.execute(
+            "SELECT 1 FROM _ledger.streams WHERE source = $source AND object = $object AND run_id = $run_id",
+            {"source": stream.source, "object": stream.object, "run_id": run_id},
+        ).fetchone()
+        if complete.exists() and ended is None:
+            load, names, result = _read_complete(complete, run_id)
+            self._complete_seen(stream, [file for file in files if file.path.name in names])
+            self._finish(stream, load, result)
+        else:
+            # Keys of an earlier run must not count as seen by this one.
+            for one in (stream, *stream.also):
+                self._connection.execute(f"DROP TABLE IF EXISTS temp.main.{ident(_seen_table(one))}")
+            self._seen.pop(stream.table, None)
+        return inserted
+
+
+RawStreamKey = tuple[str, str, tuple[tuple[str, str], ...], str]
+
+
+def reload_from_landing(
+    connection: duckdb.DuckDBPyConnection, fence: Fence, load: LoadContext, landing_root: Path
+) -> int:
+    """Make raw again from the landing files alone, in the order of the runs; gives the same raw as the first time.
+
+    Files and streams that the ledger already knows are left alone, so this also heals a build file that has lost
+    its newest commits.
+
+    Args:
+        connection: the build file, open for writing.
+        fence: the right to commit of the run that rebuilds.
+        load: that run; its own as_of and floor are not used for the records, which keep those of their load.
+        landing_root: `Warehouse.landing_root`.
+
+    Returns:
+        The number of versions and events appended.
+
+    Raises:
+        DataRefusedError: a landing file does not hold what it was written with.
+        WarehouseError: a record file or definition is missing or cannot be read.
+    """
+    loader = RawLoader(connection, fence, load, landing_root)
+    runs = sorted(
+        (path.name, path.parent.parent.name, path.parent.name)
+        for path in landing_root.glob("*/*/*")
+        if path.is_dir() and path.name < load.run_id
+    )
+    inserted = 0
+    for run_id, source, object_name in runs:
+        folder = landing_root / source / object_name
+        if not any((folder / run_id).glob("*.json")) and not (folder / run_id / COMPLETE_NAME).exists():
+            continue
+        inserted += loader._replay(_definition_for(folder, run_id), run_id)
+    return inserted
+
+
+def _definition_for(folder: Path, run_id: str) -> RawStream:
+    """How the files of a run are read: its own definition, or the next later one if it was cut off before it."""
+    for candidate in sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name >= run_id):
+        path = folder / candidate / DEFINITION_NAME
+        if path.exists():
+            try:
+                return _stream_from(json.loads(path.read_bytes()))
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise WarehouseError(f"The stream definition {path} cannot be read: {error}.") from error
+    raise WarehouseError(
+        f"The files in {folder / run_id} have no {DEFINITION_NAME}, so it is not known how to read them. "
+        "Nothing of them was loaded; move the folder away if they are not needed."
+    )
+
+
+def _stream_from(values: dict[str, Any]) -> RawStream:
+    also = tuple(_stream_from(one) for one in values["also"])
+    return RawStream(**{**values, "key": tuple(values["key"]), "also": also})
+
+
+def _read_complete(path: Path, run_id: str) -> tuple[LoadContext, set[str], StreamResult]:
+    try:
+        values = json.loads(path.read_bytes())
+        load = LoadContext(
+            run_id=run_id,
+            as_of=date.fromisoformat(values["as_of"]),
+            close=datetime.fromisoformat(values["close"]),
+            floor=datetime.fromisoformat(values["floor"]) if values["floor"] else None,
+            started_at=datetime.fromisoformat(values["started_at"]),
+        )
+        return load, set(values["files"]), StreamResult(**values["result"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WarehouseError(f"The landing record {path} cannot be read: {error}.") from error
+
+
+def _hash_of(columns: dict[str, str]) -> str:
+    """SQL for the hash of payload and state.
+
+    A column that is NULL leaves no trace and the order of columns does not matter, so that a table that gains or
+    loses an empty column does not get a new version of every record.
+    """
+    state = {name: BOOKKEEPING[name] for name in ("_archived_at", "_deleted_at", "_merged_into")}
+    parts = []
+    for name, declared in sorted({**columns, **state}.items()):
+        column = ident(name)
+        scalar = declared.upper().startswith(_SCALARS) and not declared.endswith("]")
+        text = f"{column}::VARCHAR" if scalar else f"to_json({column})::VARCHAR"
+        parts.append(
+            f"CASE WHEN {column} IS NOT NULL THEN {literal(name + '=')} || length({text}) || ':' || {text} END"
+        )
+    return f"md5(concat_ws(',', {', '.join(parts)}))"
+
+
+def _same(left: str, right: str, key: Sequence[str]) -> str:
+    return " AND ".join(f"{left}.{ident(k)} = {right}.{ident(k)}" for k in key)
+
+
+def _seen_table(stream: RawStream) -> str:
+    return f"seen_{stream.source}_{stream.table}"
+
+
+def _observed(close: datetime) -> datetime:
+    """The change time of a fact that has none of its own (settled rule 1)."""
+    return close - timedelta(microseconds=1)
+
+
+def _file_key(file: LandedFile) -> dict[str, str]:
+    return {"source": file.source, "object": file.object, "run_id": file.run_id, "file": file.path.name}
+
+
+def _latest(first: datetime | None, second: datetime | None) -> datetime | None:
+    known = [value for value in (first, second) if value is not None]
+    return max(known) if known else None
+
+
+def _verify_content(file: LandedFile) -> None:
+    digest = hashlib.sha256()
+    try:
+        with file.path.open("rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw) as reader:
+            while chunk := reader.read(1 << 20):
+                digest.update(chunk)
+    except (OSError, zstandard.ZstdError) as error:
+        raise DataRefusedError(
+            f"The landing file {file.path} cannot be read: {error}. Nothing of it was loaded."
+        ) from error
+    if digest.hexdigest() != file.sha256:
+        raise DataRefusedError(
+            f"The landing file {file.path} has been changed since it was written. Nothing of it was loaded; "
+            "put the original back, or remove it with its record file."
+        )
+
+
+def _bad_line(file: LandedFile, error: duckdb.Error) -> DataRefusedError:
+    """Name the line: DuckDB counts from the end of the one before when a line breaks off."""
+    reason = str(error).strip().splitlines()[0]
+    with file.path.open("rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw) as reader:
+        rest, number = b"", 0
+        while chunk := reader.read(1 << 20):
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                number += 1
+                if not _is_object(line):
+                    return _refused_line(file, number, reason)
+        if rest and not _is_object(rest):
+            return _refused_line(file, number + 1, reason)
+    return DataRefusedError(
+        f"The landing file {file.path} cannot be read: {reason} Nothing of it was loaded."
+    )
+
+
+def _refused_line(file: LandedFile, number: int, reason: str) -> DataRefusedError:
+    return DataRefusedError(
+        f"Line {number} of the landing file {file.path} is not a JSON record ({reason}). "
+        "Nothing of the file was loaded; what was loaded before is kept."
+    )
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(line), dict)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)
