@@ -54,8 +54,9 @@ def demo(
 ) -> None:
     """Run the daily job against a made-up company, over real HTTP, and show what it found."""
     from hub_pipeline.demo.run import run_demo
+    from hub_pipeline.settings import Environment
 
-    run_demo(check=check)
+    run_demo(data_dir=Environment.read().data_dir, check=check)
 
 
 @app.command()

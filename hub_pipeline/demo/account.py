@@ -19,6 +19,12 @@ ORGANISATION_OBJECT = "2-1138478"
 PORTAL_ID = 8443689
 """Id of the demo portal."""
 
+DEMO_SEED = 8443689
+"""Seed of the company that `hub-pipeline demo` shows."""
+
+DEMO_AS_OF = date(2026, 10, 31)
+"""Its last closed day; fixed, so that its answers are the same on every day it is run."""
+
 OBJECT_TYPES: tuple[str, ...] = (
     ORGANISATION_OBJECT,
     "companies",

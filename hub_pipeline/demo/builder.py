@@ -255,7 +255,7 @@ class Builder:
         self._next_id["contacts"] = 99_700_000
         self._intercom_ids = 190_000
         self._domains: set[str] = set()
-        self._bad_rows: dict[str, list[str]] = {}
+        self._bad_rows: dict[str, list[dict[str, str]]] = {}
         for owner in portal.OWNERS:
             if owner.role in ("support", "csm"):
                 self.intercom.admins[str(owner.user_id)] = {
@@ -629,9 +629,9 @@ class Builder:
         self.subscriptions.append(subscription)
         return subscription
 
-    def bad_billing_row(self, table: str, line: str) -> None:
-        """A line of the first extract of `table` as a sloppy export writes it, commas and all."""
-        self._bad_rows.setdefault(table, []).append(line)
+    def bad_billing_row(self, table: str, **cells: str) -> None:
+        """A row as a sloppy export writes it: of subscriptions in the first extract, of customers in the last."""
+        self._bad_rows.setdefault(table, []).append(cells)
 
     def billing_files(self, fx: Iterable[tuple[date, str, str]]) -> dict[str, bytes]:
         """The folder of extracts: full lists of customers and rates, monthly deltas of subscriptions and items."""
@@ -654,19 +654,24 @@ class Builder:
             for number, end in enumerate([*ends, self.day(1)]):
                 until = datetime.combine(end + timedelta(days=1), time(0), UTC)
                 lines = [row for moment, row in rows if start <= moment < until]
-                extra = self._bad_rows.get(table, []) if number == 0 else []
+                if number == 0:
+                    lines += self._bad_lines(table, columns)
                 if number == 0 and table == "subscriptions":
                     lines.append(lines[0])
-                files[f"stripe/{table}__{end}__delta.csv"] = _csv(columns, lines, extra)
+                files[f"stripe/{table}__{end}__delta.csv"] = _csv(columns, lines)
                 start = until
         for end in (ends[0], ends[11], ends[-1]):
             known = [c for c in self._customers if c["created_at"][:10] <= end.isoformat()]
             rows_ = [[customer.get(column, "") for column in _CUSTOMER_COLUMNS] for customer in known]
-            extra = self._bad_rows.get("customers", []) if end == ends[-1] else []
-            files[f"stripe/customers__{end}__full.csv"] = _csv(_CUSTOMER_COLUMNS, rows_, extra)
+            if end == ends[-1]:
+                rows_ += self._bad_lines("customers", _CUSTOMER_COLUMNS)
+            files[f"stripe/customers__{end}__full.csv"] = _csv(_CUSTOMER_COLUMNS, rows_)
         rates = [[currency, day.isoformat(), rate, f"{day}T00:00:00Z"] for day, currency, rate in fx]
-        files[f"stripe/fx_rates__{ends[-1]}__full.csv"] = _csv(_FX_COLUMNS, rates, [])
+        files[f"stripe/fx_rates__{ends[-1]}__full.csv"] = _csv(_FX_COLUMNS, rates)
         return files
+
+    def _bad_lines(self, table: str, columns: list[str]) -> list[list[str]]:
+        return [[cells.get(column, "") for column in columns] for cells in self._bad_rows.get(table, [])]
 
     def _extract_days(self) -> list[date]:
         """Month ends of two years, the last one as_of itself."""
@@ -920,13 +925,11 @@ def _epoch(moment: datetime) -> int:
     return int(moment.timestamp())
 
 
-def _csv(columns: list[str], rows: Iterable[Iterable[str]], extra: list[str]) -> bytes:
+def _csv(columns: list[str], rows: Iterable[Iterable[str]]) -> bytes:
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(rows)
-    for line in extra:
-        buffer.write(line + "\n")
     return buffer.getvalue().encode()
 
 

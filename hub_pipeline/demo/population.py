@@ -212,7 +212,9 @@ def _steady_annual(b: Builder, number: int) -> None:
         expect.renewal(b, org, subscription, "no_deal", b.day(end))
     else:
         close = end - (0, 3, 7)[number % 3]
-        deal = renewal_deal(b, org, subscription, close, created=-50 - number, linked=number % 5 == 0)
+        deal = renewal_deal(
+            b, org, subscription, close, created=min(-3, max(-50 - number, start + 3)), linked=number % 5 == 0
+        )
         expect.renewal(b, org, subscription, "open", b.day(close), deal=deal)
 
 

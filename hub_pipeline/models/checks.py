@@ -51,6 +51,18 @@ class CheckResult:
     sample: tuple[dict[str, Any], ...] = ()
 
     @property
+    def model(self) -> str:
+        return self.check.model
+
+    @property
+    def name(self) -> str:
+        return self.check.name
+
+    @property
+    def severity(self) -> Severity:
+        return self.check.severity
+
+    @property
     def passed(self) -> bool:
         return self.failures == 0
 

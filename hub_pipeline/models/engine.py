@@ -23,6 +23,7 @@ from hub_pipeline.models.contract import ModelError
 from hub_pipeline.models.graph import Catalog, Model, catalog
 from hub_pipeline.models.macros import create_macros
 from hub_pipeline.settings import Settings
+from hub_pipeline.warehouse.ledger import ensure_published_schema
 from hub_pipeline.warehouse.sql import ident, literal, qualified
 
 #: Called inside each transaction just before it commits; raises when the run lost the run lock.
@@ -111,6 +112,7 @@ def build(
     settings = settings or Settings()
     models = models or catalog()
     parameters = model_parameters(as_of, known_at, settings)
+    ensure_published_schema(connection)
     runs = run_models(connection, models.layer("intermediate", "marts", "hub"), parameters, guard)
     return BuildResult(as_of, known_at or as_of, parameters["settings_hash"], runs)
 

@@ -22,6 +22,7 @@ from types import TracebackType
 import zstandard
 
 from hub_pipeline.errors import WarehouseError
+from hub_pipeline.warehouse.crashpoints import crash_point
 
 #: A file is closed at about this many bytes of NDJSON, so that a killed run repeats little and memory stays bounded.
 ROLL_BYTES = 64 * 1024 * 1024
@@ -155,10 +156,12 @@ class LandingWriter:
             self._stream.flush(zstandard.FLUSH_FRAME)
             self._raw.flush()
             os.fsync(self._raw.fileno())
-            self._stream.close()
+            self._stream.close()  # type: ignore[no-untyped-call]
             self._raw.close()
+            crash_point("landing.rename")
             os.replace(self._temporary, self._final)
             fsync_folder(self._folder)
+            crash_point("landing.rename.after")
             landed = LandedFile(
                 path=self._final,
                 source=self._source,
@@ -183,7 +186,7 @@ class LandingWriter:
         self._sequence += 1
         self._final = self._folder / f"{self._stem}.ndjson.zst"
         self._temporary = self._folder / f".{self._stem}.tmp"
-        self._raw = open(os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+        self._raw = open(os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")  # noqa: SIM115 - closed by close() or _discard()
         self._stream = self._compressor.stream_writer(self._raw, closefd=False)
         self._hash = hashlib.sha256()
         self._records = 0
@@ -196,7 +199,9 @@ class LandingWriter:
             self._stream = None
 
 
-def landed_files(root: Path, source: str, object_name: str, run_id: str | None = None) -> Iterator[LandedFile]:
+def landed_files(
+    root: Path, source: str, object_name: str, run_id: str | None = None
+) -> Iterator[LandedFile]:
     """Complete files of an object, oldest run first; of one run if given."""
     pattern = f"{source}/{object_name}/{run_id or '*'}/*.json"
     for record in sorted(root.glob(pattern)):

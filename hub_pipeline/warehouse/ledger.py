@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -59,7 +59,12 @@ CREATE TABLE IF NOT EXISTS _published.freshness (
     source VARCHAR NOT NULL, object VARCHAR NOT NULL, as_of DATE NOT NULL, status VARCHAR NOT NULL,
     records BIGINT NOT NULL, message VARCHAR NOT NULL, data_through TIMESTAMP,
     PRIMARY KEY (source, object, as_of));
-COMMENT ON TABLE _published.freshness IS 'What each source delivered for each day; settled rule 5.';
+CREATE TABLE IF NOT EXISTS _published.definitions (
+    "object" VARCHAR NOT NULL, "column" VARCHAR, "position" INTEGER NOT NULL, "type" VARCHAR NOT NULL,
+    meaning VARCHAR);
+COMMENT ON TABLE _published.freshness IS 'What each source delivered for each day';
+COMMENT ON TABLE _published.definitions IS
+    'Each table, view and column with its meaning; filled in the published file';
 """
 
 
@@ -367,6 +372,35 @@ def record_settings(
             "ON CONFLICT (hash) DO UPDATE SET first_as_of = least(first_as_of, excluded.first_as_of)",
             {"hash": settings_hash, "json": settings_json, "as_of": as_of, "models": models_version},
         )
+
+
+def record_freshness(
+    connection: duckdb.DuckDBPyConnection, fence: Fence, as_of: date, results: Sequence[StreamResult]
+) -> None:
+    """Write what each stream delivered for a day, where ``hub.freshness`` shows it; a later run of the day replaces.
+
+    ``data_through`` is the newest change time that raw holds of the stream, as its run saw it.
+    """
+    with transaction(connection, fence):
+        for result in results:
+            row = connection.execute(
+                "SELECT data_through FROM _ledger.streams "
+                "WHERE run_id = $run_id AND source = $source AND object = $object",
+                {"run_id": fence.run_id, "source": result.source, "object": result.object},
+            ).fetchone()
+            connection.execute(
+                "INSERT OR REPLACE INTO _published.freshness "
+                "VALUES ($source, $object, $as_of, $status, $records, $message, $through)",
+                {
+                    "source": result.source,
+                    "object": result.object,
+                    "as_of": as_of,
+                    "status": result.status,
+                    "records": result.records,
+                    "message": result.message,
+                    "through": row[0] if row else None,
+                },
+            )
 
 
 def record_stream(

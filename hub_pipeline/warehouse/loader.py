@@ -174,8 +174,18 @@ class RawLoader:
             The number of versions appended.
         """
         folder = self._landing_root / stream.source / stream.object
-        runs = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-        return sum(self._replay(stream, run_id) for run_id in runs if run_id < self._load.run_id)
+        ended = {
+            row[0]
+            for row in self._connection.execute(
+                "SELECT run_id FROM _ledger.streams "
+                "WHERE source = $source AND object = $object AND status = 'complete'",
+                {"source": stream.source, "object": stream.object},
+            ).fetchall()
+        }
+        runs = {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
+        return sum(
+            self._replay(stream, run_id) for run_id in sorted(runs - ended) if run_id < self._load.run_id
+        )
 
     def finish_stream(
         self,
@@ -440,7 +450,8 @@ class RawLoader:
             f"""
             SELECT
                 (SELECT count(*) FROM (
-                    SELECT {_LIVE} AS live FROM {name} WHERE _run_id <> $run_id
+                    SELECT {_LIVE} AS live FROM {name}
+                    WHERE _run_id <> $run_id AND ({stream.snapshot_where or "true"})
                     QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {_LATEST_FIRST}) = 1) WHERE live),
                 (SELECT count(*) FROM (
                     SELECT DISTINCT {keys} FROM temp.main.{ident(_seen_table(stream))} WHERE live))
@@ -484,9 +495,9 @@ class RawLoader:
         columns = dict(
             self._connection.execute(
                 "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = current_database() "
-                "AND schema_name = $schema AND table_name = $table AND NOT starts_with(column_name, '_') "
+                "AND schema_name = $schema AND table_name = $table AND NOT list_contains($own, column_name) "
                 "ORDER BY column_index",
-                {"schema": raw_schema(stream.source), "table": stream.table},
+                {"schema": raw_schema(stream.source), "table": stream.table, "own": list(BOOKKEEPING)},
             ).fetchall()
         )
         keys = idents(stream.key)
@@ -502,7 +513,7 @@ class RawLoader:
                     greatest(_changed_at, $observed) AS _deleted_at,
                     NULL::TIMESTAMP AS _archived_at, NULL::VARCHAR AS _merged_into
                 FROM latest AS l
-                WHERE _live AND NOT EXISTS (
+                WHERE _live AND ({stream.snapshot_where or "true"}) AND NOT EXISTS (
                     SELECT 1 FROM temp.main.{ident(_seen_table(stream))} AS s WHERE {_same("s", "l", stream.key)}))
             SELECT {payload}, _changed_at, greatest(_changed_at, $floor) AS _recorded_at,
                 _archived_at, _deleted_at, _merged_into, {_hash_of(columns)} AS _hash, $run_id AS _run_id

@@ -34,14 +34,11 @@ class Fence:
     run_id: str
     state_path: Path
 
-    def check(self, connection: duckdb.DuckDBPyConnection) -> int:
+    def check(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Prove, inside the open transaction, that no later run has begun, and count the commit.
 
         The row is updated, not read: a run that begins while this transaction is open changes the same row, so
         one of the two fails instead of both succeeding.
-
-        Returns:
-            The number this commit will have.
 
         Raises:
             LockHeldError: a later run has taken over; the transaction must be rolled back.
@@ -55,7 +52,6 @@ class Fence:
             raise self._overtaken() from error
         if row is None:
             raise self._overtaken()
-        return int(row[0])
 
     def _overtaken(self) -> LockHeldError:
         return LockHeldError(

@@ -68,8 +68,10 @@ def create_mapped_views(connection: duckdb.DuckDBPyConnection, settings: Setting
     missing: list[MissingProperty] = []
     for name in defaults.keys() | settings.hubspot.objects.keys():
         mapping = settings.hubspot.objects.get(name) or HubSpotObject(object_type=name)
-        canonical = defaults[name].properties.keys() | mapping.properties.keys() if name in defaults else (
-            mapping.properties.keys()
+        canonical = (
+            defaults[name].properties.keys() | mapping.properties.keys()
+            if name in defaults
+            else (mapping.properties.keys())
         )
         existing = _columns(connection, name)
         address = f"{settings.hubspot.app_address}/contacts/{portal}/record/" if portal else None
@@ -95,10 +97,15 @@ def create_mapped_views(connection: duckdb.DuckDBPyConnection, settings: Setting
                 "QUALIFY _changed_at = max(_changed_at) OVER (PARTITION BY id, _recorded_at)"
             )
         else:
-            columns.append(", ".join(
-                f"CAST(NULL AS {'VARCHAR' if c == '_merged_into' else 'TIMESTAMP'}) AS {c}" for c in _STATE
-            ))
-            source_table = "(SELECT CAST(NULL AS VARCHAR) AS id, CAST(NULL AS TIMESTAMP) AS created_at WHERE false)"
+            columns.append(
+                ", ".join(
+                    f"CAST(NULL AS {'VARCHAR' if c == '_merged_into' else 'TIMESTAMP'}) AS {c}"
+                    for c in _STATE
+                )
+            )
+            source_table = (
+                "(SELECT CAST(NULL AS VARCHAR) AS id, CAST(NULL AS TIMESTAMP) AS created_at WHERE false)"
+            )
         connection.execute(
             f"CREATE OR REPLACE VIEW raw_hubspot.{ident(name + '_mapped')} AS "
             f"SELECT {', '.join(columns)} FROM {source_table}"
@@ -114,8 +121,12 @@ def _cast(value: str, kind: str) -> str:
     if kind == "VARCHAR":
         return f"NULLIF(trim({value}), '')"
     if kind == "TIMESTAMP":
-        milliseconds = f"CASE WHEN regexp_full_match({value}, '\\d{{11,14}}') THEN CAST({value} AS BIGINT) END"
-        return f"COALESCE(TRY_CAST({value} AS TIMESTAMP), make_timestamp(1000 * {milliseconds}))"
+        milliseconds = (
+            f"CASE WHEN regexp_full_match({value}, '\\d{{11,14}}') THEN CAST({value} AS BIGINT) END"
+        )
+        # By way of TIMESTAMPTZ: a direct cast drops an offset other than Z.
+        iso = f"TRY_CAST({value} AS TIMESTAMPTZ) AT TIME ZONE 'UTC'"
+        return f"COALESCE({iso}, make_timestamp(1000 * {milliseconds}))"
     if kind == "BOOLEAN":
         return f"lower({value}) = 'true'"
     number = f"CASE WHEN regexp_full_match(trim({value}), '-?\\d{{1,15}}(\\.\\d+)?') THEN trim({value}) END"
@@ -127,7 +138,8 @@ def _cast(value: str, kind: str) -> str:
 
 def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> set[str]:
     rows = connection.execute(
-        "SELECT column_name FROM duckdb_columns() WHERE schema_name = 'raw_hubspot' AND table_name = ?", [table]
+        "SELECT column_name FROM duckdb_columns() WHERE schema_name = 'raw_hubspot' AND table_name = ?",
+        [table],
     ).fetchall()
     return {name for (name,) in rows}
 

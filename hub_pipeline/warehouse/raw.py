@@ -37,6 +37,8 @@ class RawStream:
             conversation parts); no tombstones.
         snapshot: a complete run lists every live record, so a live key that is absent is deleted at
             close(as_of) - 1 microsecond, once the stream has ended cleanly and passed the shrink guard.
+        snapshot_where: which live keys the list could have named, as a condition on the table's columns; empty =
+            all. Lets a stream of which a part could not be read leave that part alone.
         also: further streams read from the same files in the same transaction.
         comment: what the table holds, for COMMENT ON TABLE.
     """
@@ -51,6 +53,7 @@ class RawStream:
     from_clause: str = "landed AS r"
     kind: Literal["versions", "events"] = "versions"
     snapshot: bool = True
+    snapshot_where: str = ""
     also: tuple[RawStream, ...] = field(default=())
     comment: str = ""
 

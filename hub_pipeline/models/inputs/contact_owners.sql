@@ -5,7 +5,7 @@ grain: [contact_id, valid_from]
 ---*/
 SELECT
     h.id AS contact_id,
-    NULLIF(arg_max(h.value, h.source_id), '') AS owner_id,
+    NULLIF(max(h.value), '') AS owner_id,
     h.changed_at AS valid_from,
     min(h._recorded_at) AS recorded_at
 FROM raw_hubspot.property_history AS h

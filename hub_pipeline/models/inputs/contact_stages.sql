@@ -8,8 +8,8 @@ WITH changes AS (
     SELECT
         h.id AS contact_id,
         h.changed_at AS set_at,
-        arg_max(h.value, h.source_id) FILTER (WHERE h.property = 'lifecyclestage') AS lifecycle_stage,
-        arg_max(h.value, h.source_id) FILTER (WHERE h.property = 'hs_lead_status') AS lead_status,
+        max(h.value) FILTER (WHERE h.property = 'lifecyclestage') AS lifecycle_stage,
+        max(h.value) FILTER (WHERE h.property = 'hs_lead_status') AS lead_status,
         min(h._recorded_at) AS recorded_at
     FROM raw_hubspot.property_history AS h
     WHERE h.object = 'contacts' AND h.property IN ('lifecyclestage', 'hs_lead_status')

@@ -5,7 +5,7 @@ grain: [deal_id, set_at]
 ---*/
 SELECT
     h.id AS deal_id,
-    NULLIF(arg_max(h.value, h.source_id), '') AS stage,
+    NULLIF(max(h.value), '') AS stage,
     h.changed_at AS set_at,
     min(h._recorded_at) AS recorded_at
 FROM raw_hubspot.property_history AS h

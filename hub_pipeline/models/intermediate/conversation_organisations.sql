@@ -1,9 +1,9 @@
 /*---
 description: >
   Conversations in which a contact wrote something before the close of as_of, and the organisations they count for.
-  The organisation on the record; else the contact's single membership at the moment of the contact's last message;
-  else the one membership marked primary; else all memberships, flagged ambiguous. A conversation whose contact was a
-  member of nothing at that moment has one row without an organisation.
+  The organisation on the record; else intermediate.contact_attribution at the moment of the contact's last message:
+  the single or the one primary membership, else all memberships, flagged ambiguous. A conversation whose contact was
+  a member of nothing at that moment has one row without an organisation.
 grain: [conversation_id, org_id]
 columns:
   conversation_id: {type: VARCHAR, meaning: "id of the conversation", not_null: true}
@@ -40,49 +40,23 @@ talks AS (
     FROM intermediate.current_conversations AS c
     INNER JOIN messages AS m ON m.conversation_id = c.conversation_id
     WHERE m.last_contact_at IS NOT NULL
-),
-membership_versions AS (
-    SELECT m.*
-    FROM staging.contact_orgs AS m
-    WHERE m.recorded_at < CAST($close_known_at AS TIMESTAMP)
-    QUALIFY m.recorded_at = max(m.recorded_at) OVER (PARTITION BY m.contact_id, m.org_id, m.valid_from)
-),
-members AS (
-    SELECT
-        t.conversation_id,
-        coalesce(i.canonical_org_id, m.org_id) AS org_id,
-        bool_or(m.is_primary) AS is_primary
-    FROM talks AS t
-    INNER JOIN membership_versions AS m
-        ON m.contact_id = t.contact_id
-        AND (m.valid_from IS NULL OR m.valid_from <= t.last_contact_at)
-        AND (m.valid_to IS NULL OR m.valid_to > t.last_contact_at)
-    LEFT JOIN intermediate.organisation_identity AS i ON i.org_id = m.org_id
-    WHERE t.org_id IS NULL
-    GROUP BY t.conversation_id, coalesce(i.canonical_org_id, m.org_id)
-),
-counted AS (
-    SELECT
-        m.*,
-        count(*) OVER (PARTITION BY m.conversation_id) AS memberships,
-        count(*) FILTER (WHERE m.is_primary) OVER (PARTITION BY m.conversation_id) AS primaries
-    FROM members AS m
-),
-attributed AS (
-    SELECT
-        c.conversation_id,
-        c.org_id,
-        CASE WHEN c.memberships = 1 OR c.primaries = 1 THEN 'membership' ELSE 'all_memberships' END AS attribution
-    FROM counted AS c
-    WHERE c.is_primary OR c.memberships = 1 OR c.primaries <> 1
 )
 SELECT
     t.conversation_id,
     coalesce(t.org_id, a.org_id) AS org_id,
-    CASE WHEN t.org_id IS NOT NULL THEN 'record' ELSE coalesce(a.attribution, 'none') END AS attribution,
+    CASE
+        WHEN t.org_id IS NOT NULL THEN 'record'
+        WHEN a.org_id IS NULL THEN 'none'
+        WHEN a.attribution_ambiguous THEN 'all_memberships'
+        ELSE 'membership'
+    END AS attribution,
     t.contact_id,
     t.started_at,
     t.last_contact_at,
     t.contact_messages
 FROM talks AS t
-LEFT JOIN attributed AS a ON a.conversation_id = t.conversation_id
+LEFT JOIN intermediate.contact_attribution AS a
+    ON t.org_id IS NULL
+    AND a.contact_id = t.contact_id
+    AND a.valid_from <= t.last_contact_at
+    AND (a.valid_to IS NULL OR a.valid_to > t.last_contact_at)

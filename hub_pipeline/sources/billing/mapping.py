@@ -273,6 +273,6 @@ def _minor(text: str, currency: str, decimals: int) -> str:
         branches.append(
             f"WHEN upper({currency}) IN ({quoted}) AND regexp_full_match({text}, {literal(pattern)}) THEN {written}"
         )
-    return f"CASE {' '.join(branches)} ELSE {text} || ' ' || {currency} END"
+    return f"CASE {' '.join(branches)} ELSE {text} || coalesce(' ' || {currency}, ' without a currency') END"
 
 

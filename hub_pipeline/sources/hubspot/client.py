@@ -17,7 +17,15 @@ from hubspot.crm.objects.configuration import Configuration
 
 from hub_pipeline.errors import ConfigurationError
 from hub_pipeline.settings import Environment, HubSpot
-from hub_pipeline.sources.transport import BoundedPool, Budget, Pacer, Reply, Tally, Transport, checked_address
+from hub_pipeline.sources.transport import (
+    BoundedPool,
+    Budget,
+    Pacer,
+    Reply,
+    Tally,
+    Transport,
+    checked_address,
+)
 
 TOKEN_VARIABLE = "HUBSPOT_ACCESS_TOKEN"  # noqa: S105  the name of the variable
 ADDRESS_VARIABLE = "HUBSPOT_BASE_URL"
@@ -145,9 +153,7 @@ class HubSpotClient:
         ConfigurationError: there is no token, or the address is not usable.
     """
 
-    def __init__(
-        self, settings: HubSpot, environment: Environment, *, attempt_seconds: float | None = None
-    ) -> None:
+    def __init__(self, settings: HubSpot, environment: Environment) -> None:
         if environment.hubspot_access_token is None:
             raise ConfigurationError(
                 f"HubSpot is not configured: set {TOKEN_VARIABLE} to the token of a service key or private app."
@@ -156,8 +162,7 @@ class HubSpotClient:
         address = checked_address(environment.hubspot_base_url, ADDRESS_VARIABLE)
         self._version = environment.hubspot_api_version
         self.budget = Budget("HubSpot", settings.time_budget_seconds, "hubspot.time_budget_seconds")
-        bounds = {} if attempt_seconds is None else {"attempt": attempt_seconds}
-        self._pool = BoundedPool(self.budget, workers=settings.workers, **bounds)
+        self._pool = BoundedPool(self.budget, workers=settings.workers)
         self._api = ApiClient(Configuration(access_token=token, host=address))
         self._api.rest_client.pool_manager = self._pool
         self._api.user_agent = f"hub-pipeline/{metadata.version('hub-pipeline')} hubspot-api-client-python"
@@ -256,9 +261,7 @@ class HubSpotClient:
         tally: Tally | None = None,
     ) -> BatchReply:
         """Records by id, at most `PAGE` of them (`HISTORY_PAGE` with history)."""
-        path = (
-            f"/crm/objects/{self._version}/{quote(object_type, safe='')}/batch/read?{_query(archived=archived)}"
-        )
+        path = f"/crm/objects/{self._version}/{quote(object_type, safe='')}/batch/read?{_query(archived=archived)}"
         body: dict[str, Any] = {"inputs": [{"id": i} for i in ids], "properties": list(properties)}
         if history:
             body["propertiesWithHistory"] = list(history)
@@ -268,9 +271,7 @@ class HubSpotClient:
         self, from_type: str, to_type: str, inputs: Sequence[Mapping[str, str]], tally: Tally | None = None
     ) -> BatchReply:
         """Associations of at most `ASSOCIATION_BATCH` records; an input may carry the ``after`` it goes on at."""
-        path = (
-            f"/crm/associations/{self._version}/{quote(from_type, safe='')}/{quote(to_type, safe='')}/batch/read"
-        )
+        path = f"/crm/associations/{self._version}/{quote(from_type, safe='')}/{quote(to_type, safe='')}/batch/read"
         return self.transport.ask("POST", path, BATCHES, body={"inputs": list(inputs)}, tally=tally)
 
 

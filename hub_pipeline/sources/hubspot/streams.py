@@ -177,8 +177,18 @@ def account_stream() -> RawStream:
         source=SOURCE,
         object="account",
         table="account",
-        json_columns={"portalId": "VARCHAR", "timeZone": "VARCHAR", "companyCurrency": "VARCHAR", "uiDomain": "VARCHAR"},
-        columns={"portal_id": "VARCHAR", "time_zone": "VARCHAR", "currency": "VARCHAR", "ui_domain": "VARCHAR"},
+        json_columns={
+            "portalId": "VARCHAR",
+            "timeZone": "VARCHAR",
+            "companyCurrency": "VARCHAR",
+            "uiDomain": "VARCHAR",
+        },
+        columns={
+            "portal_id": "VARCHAR",
+            "time_zone": "VARCHAR",
+            "currency": "VARCHAR",
+            "ui_domain": "VARCHAR",
+        },
         select=(
             "r.portalId AS portal_id, r.timeZone AS time_zone, r.companyCurrency AS currency, "
             "r.uiDomain AS ui_domain"

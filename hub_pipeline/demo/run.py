@@ -1,0 +1,93 @@
+"""`hub-pipeline demo`: the daily job against the demo company, through the code path a real portal takes.
+
+Only the addresses and tokens differ. The demo keeps to a folder of its own and refuses one that holds real runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import SecretStr
+from rich.console import Console
+
+from hub_pipeline.errors import ConfigurationError, DataRefusedError
+from hub_pipeline.settings import Environment, Settings
+
+SETTINGS_FILE = Path(__file__).with_name("settings.toml")
+
+_MARKER = ".demo-company"
+
+
+def demo_folder(data_dir: Path) -> Path:
+    """The demo's own data folder, ``<data>/demo``, marked as such.
+
+    Raises:
+        ConfigurationError: the folder holds a warehouse that the demo did not make.
+    """
+    folder = data_dir / "demo"
+    marker = folder / _MARKER
+    if not marker.exists():
+        if folder.exists() and any(folder.iterdir()):
+            raise ConfigurationError(
+                f"{folder} holds files that the demo did not make, so the demo does not touch it; "
+                "move them away or set HUB_DATA_DIR to another folder."
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        marker.write_text("The made-up company of `hub-pipeline demo`; safe to delete.\n", encoding="utf-8")
+    return folder
+
+
+@contextmanager
+def demo_company(data_dir: Path) -> Iterator[tuple[Settings, Environment]]:
+    """Serve the demo company while the context lasts; give the settings and environment that read it."""
+    from hub_pipeline.demo.account import DEMO_AS_OF, DEMO_SEED
+    from hub_pipeline.demo.serve import company_process
+
+    folder = demo_folder(data_dir)
+    settings = Settings.load(SETTINGS_FILE)
+    billing = folder / settings.billing.folder
+    with company_process(seed=DEMO_SEED, as_of=DEMO_AS_OF, billing_folder=billing) as company:
+        yield (
+            settings,
+            Environment(
+                data_dir=folder,
+                settings_file=SETTINGS_FILE,
+                hubspot_access_token=SecretStr("demo-hubspot-token"),
+                hubspot_base_url=company.hubspot_url,
+                intercom_access_token=SecretStr("demo-intercom-token"),
+                intercom_base_url=company.intercom_url,
+            ),
+        )
+
+
+def run_demo(*, data_dir: Path, check: bool) -> None:
+    """Run the daily job against the demo company and print what it found; with ``check`` compare with its truth.
+
+    Raises:
+        DataRefusedError: ``check`` is set and a list differs from the truth.
+    """
+    from hub_pipeline.demo.account import DEMO_AS_OF, DEMO_SEED
+    from hub_pipeline.orchestration import execute
+    from hub_pipeline.report.progress import show_progress
+    from hub_pipeline.report.summary import print_next_steps, print_summary
+
+    console = Console()
+    with demo_company(data_dir) as (settings, environment), show_progress() as progress:
+        report = execute(
+            settings, environment, as_of=DEMO_AS_OF, data_dir=environment.data_dir, progress=progress
+        )
+    print_summary(report, console)
+    print_next_steps(report, console)
+    if check:
+        from hub_pipeline.demo.check import check as compare
+        from hub_pipeline.demo.check import print_report
+        from hub_pipeline.demo.company import build_company
+
+        result = compare(report.published, build_company(DEMO_SEED, DEMO_AS_OF))
+        print_report(result, console)
+        if not result.passed:
+            raise DataRefusedError(
+                "The published lists differ from the demo company's truth; the differences are above."
+            )

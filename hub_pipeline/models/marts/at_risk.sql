@@ -1,0 +1,381 @@
+/*---
+description: >
+  Customers (paying, covered or custom_off_billing at the close of as_of) with high contraction or an NPS detractor;
+  exactly these reasons decide who is on the list. Fully churned and fully paused organisations are not customers.
+  Contraction compares the close of as_of - contraction.days (90) with the close of as_of, at one exchange rate (that
+  of as_of) and without transfers: what an organisation handed over with the start of a joint plan in
+  (as_of - contraction.days, as_of] is added back, what a payer took over is taken off. Seats are the coverage's own,
+  else the covered organisation's of the day before; MRR is always the covered organisation's of the day before.
+  contraction_pct = organic drop / baseline; negative when it grew; empty when the baseline is 0.
+  Seat contraction is high when the drop is >= contraction.seats_pct of the baseline and >= contraction.seats_min, MRR
+  contraction when it is >= contraction.mrr_pct and >= contraction.mrr_min (all inclusive).
+  On a custom contract outside billing the seats and MRR of today are unknown, so its contraction is empty, never high;
+  so is the MRR contraction when any MRR at either end is unknown, and the seat contraction likewise.
+  A detractor is a contact whose latest valid answer in (as_of - nps.days, as_of] is <= nps.detractor_max, attributed
+  to the organisation; anonymous answers never flag. A contact attributed to several organisations flags each, with
+  nps_attribution_ambiguous.
+  watch_reasons never set the flag. scheduled_downgrade: a known later version of a subscription running at the close
+  of as_of has fewer seats or a lower MRR and still runs. payment_overdue>30d: a subscription has been past_due without
+  a break for more than 30 local days. low_rating: a conversation attributed to it was rated
+  <= interactions.dissatisfied_max on a local day in (as_of - interactions.days, as_of]. champion_left: a contact marked
+  as champion left on a local day in (as_of - contraction.days, as_of] and was attributed to it at the moment before
+  leaving. paused: one of its subscriptions is paused. no_touch_90d: no e-mail, call or meeting that was not automated
+  with it or with a contact attributed to it at that moment on a local day in (as_of - 90, as_of]; never given when no
+  engagement at all is known.
+grain: [as_of, known_at, org_id]
+owners: [data]
+columns:
+  as_of: {type: DATE, meaning: "day the row is for", not_null: true}
+  known_at: {type: DATE, meaning: "only what was recorded before the close of this day counts", not_null: true}
+  org_id: {type: VARCHAR, meaning: "organisation after merges", not_null: true}
+  name: {type: VARCHAR, meaning: "display name"}
+  root_org_id: {type: VARCHAR, meaning: "account it belongs to", not_null: true}
+  state: {type: VARCHAR, meaning: "commercial state", not_null: true, accepted: [paying, covered, custom_off_billing]}
+  tier: {type: VARCHAR, meaning: "tier of the account", not_null: true}
+  plan: {type: VARCHAR, meaning: "plan of its largest paid subscription"}
+  billing_interval: {type: VARCHAR, meaning: "interval of its largest paid subscription"}
+  owner_id: {type: VARCHAR, meaning: "user who owns the relationship"}
+  owner_name: {type: VARCHAR, meaning: "name of the owner"}
+  reasons: {type: "VARCHAR[]", meaning: "why it is on the list, in this order", not_null: true, accepted: [seat_contraction, mrr_contraction, nps_detractor]}
+  watch_reasons: {type: "VARCHAR[]", meaning: "further signals, in this order", not_null: true, accepted: [scheduled_downgrade, payment_overdue>30d, low_rating, champion_left, paused, no_touch_90d]}
+  mrr: {type: "DECIMAL(18,2)", meaning: "MRR at the close of as_of"}
+  seats_now: {type: BIGINT, meaning: "seats at the close of as_of; empty = unknown"}
+  seats_baseline: {type: BIGINT, meaning: "seats at the close of baseline_on", not_null: true}
+  mrr_baseline: {type: "DECIMAL(18,2)", meaning: "MRR at the close of baseline_on, exchange rate of as_of", not_null: true}
+  baseline_on: {type: DATE, meaning: "as_of - contraction.days", not_null: true}
+  seats_transferred_in: {type: BIGINT, meaning: "seats taken over with joint plans", not_null: true}
+  seats_transferred_out: {type: BIGINT, meaning: "seats handed over to the payer of a joint plan", not_null: true}
+  mrr_transferred_in: {type: "DECIMAL(18,2)", meaning: "MRR taken over with joint plans", not_null: true}
+  mrr_transferred_out: {type: "DECIMAL(18,2)", meaning: "MRR handed over to the payer of a joint plan", not_null: true}
+  seat_drop: {type: BIGINT, meaning: "organic seats lost; negative when it grew; empty = unknown"}
+  seat_contraction_pct: {type: "DECIMAL(18,4)", meaning: "seat_drop / seats_baseline"}
+  mrr_drop: {type: "DECIMAL(18,2)", meaning: "organic MRR lost; negative when it grew; empty = unknown"}
+  mrr_contraction_pct: {type: "DECIMAL(18,4)", meaning: "mrr_drop / mrr_baseline"}
+  seats_peak: {type: BIGINT, meaning: "most seats at any close from baseline_on to as_of", not_null: true}
+  seats_drawdown: {type: BIGINT, meaning: "seats_peak - seats_now; empty = unknown"}
+  mrr_peak: {type: "DECIMAL(18,2)", meaning: "highest MRR at any close from baseline_on to as_of, exchange rate of as_of", not_null: true}
+  mrr_drawdown: {type: "DECIMAL(18,2)", meaning: "mrr_peak - mrr; empty = unknown"}
+  detractor_contacts: {type: "VARCHAR[]", meaning: "ids of detractors, sorted", not_null: true}
+  detractor_answers: {type: "VARCHAR[]", meaning: "contact: score on day, comment; one for each detractor, sorted", not_null: true}
+  lowest_score: {type: INTEGER, meaning: "lowest score of its detractors"}
+  last_detractor_on: {type: DATE, meaning: "local day of the latest detractor's answer"}
+  nps_attribution_ambiguous: {type: BOOLEAN, meaning: "one of its detractors may belong to another organisation", not_null: true}
+  last_touch_on: {type: DATE, meaning: "local day of the last e-mail, call or meeting that was not automated"}
+  contraction_days: {type: INTEGER, meaning: "length of the window of contraction in days", not_null: true}
+  hubspot_url: {type: VARCHAR, meaning: "address of the record"}
+  why: {type: VARCHAR, meaning: "the reasons in one sentence with their numbers", not_null: true}
+  settings_hash: {type: VARCHAR, meaning: "settings the row was built with", not_null: true}
+---*/
+WITH period AS (
+    SELECT CAST($as_of AS DATE) - CAST($contraction_days AS INTEGER) AS baseline_on
+),
+levels AS (
+    SELECT
+        s.org_id,
+        sum(s.seats) FILTER (WHERE s.from_on <= p.baseline_on AND (s.to_on IS NULL OR s.to_on > p.baseline_on)) AS seats_baseline,
+        sum(s.mrr) FILTER (WHERE s.from_on <= p.baseline_on AND (s.to_on IS NULL OR s.to_on > p.baseline_on)) AS mrr_baseline,
+        sum(s.seats) FILTER (WHERE s.to_on IS NULL) AS seats_now,
+        sum(s.mrr) FILTER (WHERE s.to_on IS NULL) AS mrr_now,
+        sum(s.seats_unknown) FILTER (
+            WHERE s.to_on IS NULL OR (s.from_on <= p.baseline_on AND s.to_on > p.baseline_on)
+        ) AS seats_unknown,
+        sum(s.mrr_unknown) FILTER (
+            WHERE s.to_on IS NULL OR (s.from_on <= p.baseline_on AND s.to_on > p.baseline_on)
+        ) AS mrr_unknown,
+        max(s.seats) AS seats_peak,
+        max(s.mrr) AS mrr_peak
+    FROM intermediate.organisation_segments AS s
+    CROSS JOIN period AS p
+    WHERE s.to_on IS NULL OR s.to_on > p.baseline_on
+    GROUP BY s.org_id
+),
+transfers AS (
+    SELECT t.payer_org_id AS org_id, t.seats AS seats_in, t.mrr AS mrr_in, 0 AS seats_out, 0 AS mrr_out
+    FROM intermediate.seat_transfers AS t
+    CROSS JOIN period AS p
+    WHERE t.starts_on > p.baseline_on
+    UNION ALL
+    SELECT t.child_org_id AS org_id, 0 AS seats_in, 0 AS mrr_in, t.seats AS seats_out, t.mrr AS mrr_out
+    FROM intermediate.seat_transfers AS t
+    CROSS JOIN period AS p
+    WHERE t.starts_on > p.baseline_on
+),
+transferred AS (
+    SELECT
+        org_id,
+        sum(seats_in) AS seats_in,
+        sum(mrr_in) AS mrr_in,
+        sum(seats_out) AS seats_out,
+        sum(mrr_out) AS mrr_out
+    FROM transfers
+    GROUP BY org_id
+),
+detractors AS (
+    SELECT
+        n.org_id,
+        list_sort(list_distinct(array_agg(n.contact_id))) AS contacts,
+        list_sort(list_distinct(array_agg(
+            n.contact_id || ': ' || CAST(n.score AS VARCHAR) || ' on ' || CAST(n.responded_on AS VARCHAR)
+            || coalesce(', ' || nullif(trim(n.comment), ''), '')
+        ))) AS answers,
+        count(DISTINCT n.contact_id) AS people,
+        min(n.score) AS lowest_score,
+        max(n.responded_on) AS last_on,
+        max(CASE WHEN n.attribution_ambiguous THEN 1 ELSE 0 END) AS ambiguous
+    FROM intermediate.nps_current AS n
+    WHERE n.is_detractor AND n.contact_id IS NOT NULL AND n.org_id IS NOT NULL
+    GROUP BY n.org_id
+),
+drops AS (
+    SELECT
+        o.org_id,
+        o.name,
+        o.root_org_id,
+        o.state,
+        o.tier,
+        o.plan,
+        o.billing_interval,
+        o.owner_id,
+        o.owner_name,
+        o.mrr,
+        o.seats AS seats_now,
+        o.hubspot_url,
+        coalesce(l.seats_baseline, 0) AS seats_baseline,
+        coalesce(l.mrr_baseline, 0) AS mrr_baseline,
+        coalesce(t.seats_in, 0) AS seats_in,
+        coalesce(t.seats_out, 0) AS seats_out,
+        coalesce(t.mrr_in, 0) AS mrr_in,
+        coalesce(t.mrr_out, 0) AS mrr_out,
+        coalesce(l.seats_peak, 0) AS seats_peak,
+        coalesce(l.mrr_peak, 0) AS mrr_peak,
+        CASE
+            WHEN o.state <> 'custom_off_billing' AND coalesce(l.seats_unknown, 0) = 0
+                THEN
+                    coalesce(l.seats_baseline, 0) - coalesce(l.seats_now, 0)
+                    + coalesce(t.seats_in, 0) - coalesce(t.seats_out, 0)
+        END AS seat_drop,
+        CASE
+            WHEN o.state <> 'custom_off_billing' AND coalesce(l.mrr_unknown, 0) = 0
+                THEN
+                    coalesce(l.mrr_baseline, 0) - coalesce(l.mrr_now, 0)
+                    + coalesce(t.mrr_in, 0) - coalesce(t.mrr_out, 0)
+        END AS mrr_drop,
+        d.contacts,
+        d.answers,
+        coalesce(d.people, 0) AS people,
+        d.lowest_score,
+        d.last_on,
+        coalesce(d.ambiguous, 0) AS ambiguous
+    FROM marts.organisation_daily AS o
+    LEFT JOIN levels AS l ON o.org_id = l.org_id
+    LEFT JOIN transferred AS t ON o.org_id = t.org_id
+    LEFT JOIN detractors AS d ON o.org_id = d.org_id
+    WHERE o.as_of = $as_of AND o.known_at = $known_at AND o.is_customer
+),
+judged AS (
+    SELECT
+        *,
+        coalesce(
+            seats_baseline > 0
+            AND seat_drop >= seats_baseline * CAST($contraction_seats_pct AS DECIMAL(9, 6))
+            AND seat_drop >= $contraction_seats_min
+            AND seat_drop > 0,
+            false
+        ) AS is_seat_contraction,
+        coalesce(
+            mrr_baseline > 0
+            AND mrr_drop >= mrr_baseline * CAST($contraction_mrr_pct AS DECIMAL(9, 6))
+            AND mrr_drop >= $contraction_mrr_min
+            AND mrr_drop > 0,
+            false
+        ) AS is_mrr_contraction
+    FROM drops
+),
+flagged AS (
+    SELECT *
+    FROM judged
+    WHERE is_seat_contraction OR is_mrr_contraction OR people > 0
+),
+running AS (
+    SELECT subscription_id, org_id, seats, mrr
+    FROM intermediate.subscription_intervals
+    WHERE is_running AND from_on <= $as_of AND (to_on IS NULL OR to_on > $as_of)
+),
+downgrades AS (
+    SELECT DISTINCT r.org_id
+    FROM running AS r
+    INNER JOIN intermediate.subscription_intervals AS f ON r.subscription_id = f.subscription_id
+    WHERE f.is_running AND f.from_on > $as_of AND (f.seats < r.seats OR f.mrr < r.mrr)
+),
+payments AS (
+    SELECT
+        subscription_id,
+        org_id,
+        from_on,
+        to_on,
+        status,
+        max(CASE WHEN status <> 'past_due' THEN from_on END)
+            OVER (PARTITION BY subscription_id ORDER BY valid_from ROWS UNBOUNDED PRECEDING) AS last_fine_on,
+        min(CASE WHEN status = 'past_due' THEN from_on END)
+            OVER (PARTITION BY subscription_id ORDER BY valid_from ROWS UNBOUNDED PRECEDING) AS first_overdue_on
+    FROM intermediate.subscription_intervals
+    WHERE from_on <= $as_of
+),
+overdue_starts AS (
+    SELECT p.org_id, p.subscription_id, min(q.from_on) AS overdue_since
+    FROM payments AS p
+    INNER JOIN intermediate.subscription_intervals AS q
+        ON
+            p.subscription_id = q.subscription_id
+            AND q.status = 'past_due'
+            AND q.from_on >= coalesce(p.last_fine_on, p.first_overdue_on)
+            AND q.from_on <= p.from_on
+    WHERE p.status = 'past_due' AND (p.to_on IS NULL OR p.to_on > $as_of)
+    GROUP BY p.org_id, p.subscription_id
+),
+overdue AS (
+    SELECT DISTINCT org_id
+    FROM overdue_starts
+    WHERE CAST($as_of AS DATE) - overdue_since > 30
+),
+paused AS (
+    SELECT DISTINCT org_id
+    FROM intermediate.subscription_intervals
+    WHERE status = 'paused' AND from_on <= $as_of AND (to_on IS NULL OR to_on > $as_of)
+),
+low_ratings AS (
+    SELECT DISTINCT t.org_id
+    FROM intermediate.current_conversations AS c
+    INNER JOIN intermediate.conversation_organisations AS t ON c.conversation_id = t.conversation_id
+    WHERE
+        t.org_id IS NOT NULL
+        AND c.rating <= $interactions_dissatisfied_max
+        AND local_date(c.rated_at, $reporting_tz) > CAST($as_of AS DATE) - CAST($interactions_days AS INTEGER)
+),
+champions AS (
+    SELECT DISTINCT a.org_id
+    FROM intermediate.current_contacts AS c
+    CROSS JOIN period AS p
+    INNER JOIN intermediate.contact_attribution AS a
+        ON
+            c.contact_id = a.contact_id
+            AND a.valid_from < c.left_at
+            AND (a.valid_to IS NULL OR a.valid_to >= c.left_at)
+    WHERE c.is_champion AND local_date(c.left_at, $reporting_tz) > p.baseline_on
+),
+touches AS (
+    SELECT
+        coalesce(e.org_id, a.org_id) AS org_id,
+        max(e.occurred_at) AS last_touch_at
+    FROM intermediate.current_engagements AS e
+    LEFT JOIN intermediate.contact_attribution AS a
+        ON
+            e.org_id IS NULL
+            AND e.contact_id = a.contact_id
+            AND a.valid_from <= e.occurred_at
+            AND (a.valid_to IS NULL OR a.valid_to > e.occurred_at)
+    WHERE e.type IN ('email', 'call', 'meeting') AND NOT e.is_automated AND e.occurred_at < $close_as_of
+    GROUP BY coalesce(e.org_id, a.org_id)
+),
+engagements_known AS (
+    SELECT count(*) AS engagements
+    FROM intermediate.current_engagements
+)
+SELECT
+    CAST($as_of AS DATE) AS as_of,
+    CAST($known_at AS DATE) AS known_at,
+    f.org_id,
+    f.name,
+    f.root_org_id,
+    f.state,
+    f.tier,
+    f.plan,
+    f.billing_interval,
+    f.owner_id,
+    f.owner_name,
+    codes([
+        CASE WHEN f.is_seat_contraction THEN 'seat_contraction' END,
+        CASE WHEN f.is_mrr_contraction THEN 'mrr_contraction' END,
+        CASE WHEN f.people > 0 THEN 'nps_detractor' END
+    ]) AS reasons,
+    codes([
+        CASE WHEN w.org_id IS NOT NULL THEN 'scheduled_downgrade' END,
+        CASE WHEN v.org_id IS NOT NULL THEN 'payment_overdue>30d' END,
+        CASE WHEN r.org_id IS NOT NULL THEN 'low_rating' END,
+        CASE WHEN c.org_id IS NOT NULL THEN 'champion_left' END,
+        CASE WHEN s.org_id IS NOT NULL THEN 'paused' END,
+        CASE
+            WHEN
+                k.engagements > 0
+                AND coalesce(local_date(t.last_touch_at, $reporting_tz) <= CAST($as_of AS DATE) - 90, true)
+                THEN 'no_touch_90d'
+        END
+    ]) AS watch_reasons,
+    f.mrr,
+    f.seats_now,
+    CAST(f.seats_baseline AS BIGINT) AS seats_baseline,
+    CAST(f.mrr_baseline AS DECIMAL(18, 2)) AS mrr_baseline,
+    p.baseline_on,
+    CAST(f.seats_in AS BIGINT) AS seats_transferred_in,
+    CAST(f.seats_out AS BIGINT) AS seats_transferred_out,
+    CAST(f.mrr_in AS DECIMAL(18, 2)) AS mrr_transferred_in,
+    CAST(f.mrr_out AS DECIMAL(18, 2)) AS mrr_transferred_out,
+    CAST(f.seat_drop AS BIGINT) AS seat_drop,
+    CASE
+        WHEN f.seats_baseline > 0 THEN CAST(CAST(f.seat_drop AS DOUBLE) / f.seats_baseline AS DECIMAL(18, 4))
+    END AS seat_contraction_pct,
+    CAST(f.mrr_drop AS DECIMAL(18, 2)) AS mrr_drop,
+    CASE
+        WHEN f.mrr_baseline > 0 THEN CAST(CAST(f.mrr_drop AS DOUBLE) / f.mrr_baseline AS DECIMAL(18, 4))
+    END AS mrr_contraction_pct,
+    CAST(f.seats_peak AS BIGINT) AS seats_peak,
+    CAST(f.seats_peak - f.seats_now AS BIGINT) AS seats_drawdown,
+    CAST(f.mrr_peak AS DECIMAL(18, 2)) AS mrr_peak,
+    CAST(f.mrr_peak - f.mrr AS DECIMAL(18, 2)) AS mrr_drawdown,
+    coalesce(f.contacts, CAST([] AS VARCHAR[])) AS detractor_contacts,
+    coalesce(f.answers, CAST([] AS VARCHAR[])) AS detractor_answers,
+    f.lowest_score,
+    f.last_on AS last_detractor_on,
+    f.ambiguous = 1 AS nps_attribution_ambiguous,
+    local_date(t.last_touch_at, $reporting_tz) AS last_touch_on,
+    CAST($contraction_days AS INTEGER) AS contraction_days,
+    f.hubspot_url,
+    concat_ws(
+        '; ',
+        CASE
+            WHEN f.is_seat_contraction
+                THEN
+                    CAST(f.seats_baseline AS VARCHAR) || ' seats on ' || CAST(p.baseline_on AS VARCHAR) || ', '
+                    || coalesce(CAST(f.seats_now AS VARCHAR), 'unknown') || ' now: -' || CAST(f.seat_drop AS VARCHAR)
+                    || ' ('
+                    || CAST(CAST(100.0 * CAST(f.seat_drop AS DOUBLE) / f.seats_baseline AS DECIMAL(18, 1)) AS VARCHAR)
+                    || ' %)'
+        END,
+        CASE
+            WHEN f.is_mrr_contraction
+                THEN
+                    CAST(CAST(f.mrr_baseline AS DECIMAL(18, 2)) AS VARCHAR) || ' MRR on '
+                    || CAST(p.baseline_on AS VARCHAR) || ', '
+                    || coalesce(CAST(CAST(f.mrr AS DECIMAL(18, 2)) AS VARCHAR), 'unknown') || ' now: -'
+                    || CAST(CAST(f.mrr_drop AS DECIMAL(18, 2)) AS VARCHAR) || ' ('
+                    || CAST(CAST(100.0 * CAST(f.mrr_drop AS DOUBLE) / f.mrr_baseline AS DECIMAL(18, 1)) AS VARCHAR)
+                    || ' %)'
+        END,
+        CASE
+            WHEN f.people > 0
+                THEN
+                    CAST(f.people AS VARCHAR) || CASE WHEN f.people = 1 THEN ' detractor' ELSE ' detractors' END
+                    || ', lowest score ' || CAST(f.lowest_score AS VARCHAR)
+                    || ', last answer on ' || CAST(f.last_on AS VARCHAR)
+        END
+    ) AS why,
+    CAST($settings_hash AS VARCHAR) AS settings_hash
+FROM flagged AS f
+CROSS JOIN period AS p
+CROSS JOIN engagements_known AS k
+LEFT JOIN downgrades AS w ON f.org_id = w.org_id
+LEFT JOIN overdue AS v ON f.org_id = v.org_id
+LEFT JOIN low_ratings AS r ON f.org_id = r.org_id
+LEFT JOIN champions AS c ON f.org_id = c.org_id
+LEFT JOIN paused AS s ON f.org_id = s.org_id
+LEFT JOIN touches AS t ON f.org_id = t.org_id

@@ -1,0 +1,120 @@
+"""The tables of schema raw_billing: append-only versions, the manifest of files, the quarantine, and views on them.
+
+Besides the contract's columns a row of ``raw_billing.<table>`` has ``source`` (the folder), ``extra`` (JSON of the
+columns the contract does not know), ``_changed_at`` (since when it is true), ``_recorded_at`` (when it became known,
+settled rule 2), ``_deleted_at``, ``_absent`` (deleted because a full file left it out), ``_floor`` (of its load),
+``_hash`` of the content, ``_file_no`` and ``_line`` (where it stands: raw_billing.files) and ``_run_id``.
+"""
+
+from __future__ import annotations
+
+import duckdb
+
+from hub_pipeline.settings import Settings
+from hub_pipeline.sources.billing.contract import CURRENCIES, Table, contract
+from hub_pipeline.warehouse.sql import ident, idents, literal
+
+_BOOKKEEPING = (
+    "_changed_at TIMESTAMP, _recorded_at TIMESTAMP, _deleted_at TIMESTAMP, _absent BOOLEAN, _floor TIMESTAMP, "
+    "_hash VARCHAR, _file_no BIGINT, _line BIGINT, _run_id VARCHAR"
+)
+
+_FILES = """
+CREATE TABLE IF NOT EXISTS raw_billing.files (
+    file_no BIGINT, sha256 VARCHAR, table_name VARCHAR, source VARCHAR, original_name VARCHAR, size BIGINT,
+    kind VARCHAR, extract_date DATE, extract_close TIMESTAMP, rows_total BIGINT, accepted BIGINT,
+    exact_duplicates BIGINT, quarantined BIGINT, inserted BIGINT, deleted BIGINT, status VARCHAR, message VARCHAR,
+    first_seen_at TIMESTAMP, run_id VARCHAR, PRIMARY KEY (sha256, source, table_name));
+COMMENT ON TABLE raw_billing.files IS
+'Manifest of billing files, one row for each content, source and table it fills; status loaded, rejected or held.';
+CREATE TABLE IF NOT EXISTS raw_billing.quarantine (
+    file_sha256 VARCHAR, original_name VARCHAR, source VARCHAR, table_name VARCHAR, line_no BIGINT, raw_line VARCHAR,
+    is_base64 BOOLEAN, reasons VARCHAR[], first_seen_at TIMESTAMP);
+COMMENT ON TABLE raw_billing.quarantine IS
+'Rows of billing files that were not believed: where they stand, what was written, every reason.';
+CREATE TABLE IF NOT EXISTS raw_billing.currencies (currency VARCHAR PRIMARY KEY, exponent INTEGER);
+COMMENT ON TABLE raw_billing.currencies IS 'ISO 4217: decimals of each currency.';
+CREATE TABLE IF NOT EXISTS raw_billing.customer_organisations (
+    source VARCHAR, customer_id VARCHAR, org_id VARCHAR, matched_by VARCHAR);
+COMMENT ON TABLE raw_billing.customer_organisations IS
+'Organisation of each customer that billing names; matched_by organisation_id, external_id, or none.';
+"""
+
+
+def columns(table: Table) -> list[str]:
+    """Names of a table's columns before the bookkeeping ones."""
+    return ["source", *table.columns, "extra"]
+
+
+def ensure(connection: duckdb.DuckDBPyConnection) -> None:
+    """Create what is missing, so that models can read empty tables where billing is not configured."""
+    connection.execute("CREATE SCHEMA IF NOT EXISTS raw_billing")
+    connection.execute(_FILES)
+    codes = ", ".join(f"({literal(c)}, {e})" for e, group in CURRENCIES.items() for c in group)
+    connection.execute(f"INSERT OR IGNORE INTO raw_billing.currencies VALUES {codes}")
+    for table in contract().values():
+        _ensure_table(connection, table)
+
+
+def _ensure_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    name = f"raw_billing.{ident(table.name)}"
+    typed = ", ".join(f"{ident(c.name)} {c.sql_type}" for c in table.columns.values())
+    connection.execute(f"CREATE TABLE IF NOT EXISTS {name} (source VARCHAR, {typed}, extra VARCHAR, {_BOOKKEEPING})")
+    connection.execute(f"COMMENT ON TABLE {name} IS {literal(f'Billing: {table.meaning}; append-only versions.')}")
+    for column in table.columns.values():
+        connection.execute(f"COMMENT ON COLUMN {name}.{ident(column.name)} IS {literal(column.meaning)}")
+    key = idents(("source", *table.key))
+    connection.execute(
+        f"CREATE OR REPLACE VIEW raw_billing.{ident(table.name + '_current')} AS SELECT * FROM {name} "
+        f"QUALIFY row_number() OVER (PARTITION BY {key} "
+        f"ORDER BY _changed_at DESC, _recorded_at DESC, _file_no DESC, _line DESC) = 1"
+    )
+    # Settled rule 1: the first version of a record is dated by its creation. Which version is the first depends on
+    # what was known, so the table keeps the change as it was told and this view adds the row dated by creation.
+    created = f"CAST({ident(table.created)} AS TIMESTAMP)"
+    connection.execute(
+        f"CREATE OR REPLACE VIEW raw_billing.{ident(table.name + '_versions')} AS "
+        f"SELECT *, false AS _is_dated_by_creation FROM {name} UNION ALL "
+        f"SELECT * REPLACE ({created} AS _changed_at, greatest({created}, _floor) AS _recorded_at), true FROM "
+        f"(SELECT * FROM {name} QUALIFY _changed_at = min(_changed_at) OVER (PARTITION BY {key} "
+        f"ORDER BY coalesce(_floor, TIMESTAMP '1900-01-01'))) WHERE {created} < _changed_at AND NOT _absent"
+    )
+
+
+def resolve_customers(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Fill raw_billing.customer_organisations: which organisation each customer is, by explicit reference only.
+
+    A customer's ``organisation_ref`` is the id of a HubSpot organisation, or the value of exactly one organisation's
+    mapped ``external_id``. Others become an organisation of their own, ``billing:<customer_id>``; where HubSpot has
+    no organisations at all, the customer id itself. To be called inside a transaction, after HubSpot and billing
+    were loaded and before the inputs are filled.
+    """
+    known = connection.execute(
+        "SELECT count(*) FROM duckdb_tables() WHERE schema_name = 'raw_hubspot' AND table_name = 'organisations'"
+    ).fetchone()
+    organisations = "SELECT NULL::VARCHAR AS org_id, NULL::VARCHAR AS external_id WHERE false"
+    if known is not None and known[0]:
+        external = settings.hubspot.objects["organisations"].properties.get("external_id", "")
+        has_column = connection.execute(
+            "SELECT count(*) FROM duckdb_columns() WHERE schema_name = 'raw_hubspot' "
+            "AND table_name = 'organisations' AND column_name = $name",
+            {"name": external},
+        ).fetchone()
+        value = ident(external) if has_column is not None and has_column[0] else "NULL::VARCHAR"
+        organisations = f"SELECT id AS org_id, nullif({value}, '') AS external_id FROM raw_hubspot.organisations_current"
+    connection.execute("DELETE FROM raw_billing.customer_organisations")
+    connection.execute(
+        f"INSERT INTO raw_billing.customer_organisations WITH organisations AS ({organisations}), "
+        "hubspot AS (SELECT count(*) > 0 AS is_known FROM organisations), "
+        "external AS (SELECT external_id, min(org_id) AS org_id FROM organisations WHERE external_id IS NOT NULL "
+        "GROUP BY external_id HAVING count(DISTINCT org_id) = 1), "
+        "customers AS (SELECT source, customer_id, max(organisation_ref) AS organisation_ref FROM ("
+        "SELECT source, customer_id, organisation_ref FROM raw_billing.customers_current UNION ALL "
+        "SELECT source, customer_id, NULL FROM raw_billing.subscriptions) GROUP BY ALL) "
+        "SELECT c.source, c.customer_id, coalesce(o.org_id, e.org_id, "
+        "CASE WHEN h.is_known THEN 'billing:' || c.customer_id ELSE c.customer_id END), "
+        "CASE WHEN o.org_id IS NOT NULL THEN 'organisation_id' WHEN e.org_id IS NOT NULL THEN 'external_id' "
+        "ELSE 'none' END FROM customers AS c CROSS JOIN hubspot AS h "
+        "LEFT JOIN organisations AS o ON o.org_id = c.organisation_ref "
+        "LEFT JOIN external AS e ON e.external_id = c.organisation_ref"
+    )
