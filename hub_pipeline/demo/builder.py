@@ -11,7 +11,7 @@ import calendar
 import csv
 import io
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import ROUND_HALF_UP, Decimal
@@ -361,7 +361,7 @@ class Builder:
         domain: str | None = None,
         owner: portal.Owner | None = None,
         parent: Organisation | None = None,
-        **properties: str,
+        properties: Mapping[str, str] | None = None,
     ) -> Organisation:
         """Add an organisation (and the CRM company beside it) with no contacts yet."""
         name = name or next(self._companies)
@@ -378,7 +378,7 @@ class Builder:
             "organisation_id": external_id,
             "hubspot_owner_id": owner.id,
             "parent_organisation_id": parent.id if parent else None,
-            **properties,
+            **(properties or {}),
         }
         record = self.record(ORGANISATION_OBJECT, created, values)
         organisation = Organisation(record.id, external_id, name, domain, owner, created, record)
@@ -599,7 +599,7 @@ class Builder:
 
     def subscription(
         self,
-        organisation: Organisation,
+        organisation: Organisation | None,
         started: datetime,
         *,
         plan: str,
@@ -609,10 +609,15 @@ class Builder:
         currency: str = "USD",
         status: str = "active",
         customer_id: str | None = None,
+        trial_end: datetime | None = None,
     ) -> Subscription:
-        """Start a subscription; without `amount_minor` it costs the list price of the plan."""
+        """Start a subscription; without `amount_minor` it costs the list price of the plan.
+
+        `customer_id` is needed where there is no organisation, or where a customer of its own pays.
+        """
         if customer_id is None:
-            customer_id = organisation.customer_id or self.customer(organisation, started, currency=currency)
+            known = organisation.customer_id if organisation else None
+            customer_id = known or self.customer(organisation, started, currency=currency)
         if amount_minor is None:
             amount_minor = PLAN_PRICES[plan] * seats * INTERVALS[interval][0]
         subscription = Subscription(
@@ -624,7 +629,13 @@ class Builder:
             values={},
         )
         subscription.change(
-            started, status=status, plan=plan, seats=seats, amount_minor=amount_minor, currency=currency
+            started,
+            status=status,
+            plan=plan,
+            seats=seats,
+            amount_minor=amount_minor,
+            currency=currency,
+            trial_end=trial_end,
         )
         self.subscriptions.append(subscription)
         return subscription

@@ -7,7 +7,7 @@ thresholds of tiers A8); which list an organisation is on, and why, is always st
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -205,8 +205,3 @@ def interaction(
     if first is not None:
         row["is_first_conversation"] = first
     b.interactions.append((row, contact))
-
-
-def days_after(day: date, days: int) -> date:
-    """The date so many days after `day`."""
-    return day + timedelta(days=days)

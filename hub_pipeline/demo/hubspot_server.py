@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-import copy
-import zlib
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from typing import Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
@@ -27,6 +25,8 @@ from starlette.routing import Route
 
 from hub_pipeline.demo.account import ORGANISATION_OBJECT, HubSpotAccount, HubSpotRecord
 from hub_pipeline.demo.faults import FaultKind, Faults
+from hub_pipeline.demo.hubspot_portal import FIXED_PROPERTIES, Ids, Portal, iso, last_modified_property
+from hub_pipeline.demo.hubspot_search import InvalidSearchError, RecordSearch
 from hub_pipeline.demo.wire import FAULT, Refusal, Reply, Simulator, SimulatorClock, SlidingWindow
 
 DEMO_TOKEN = "demo-hubspot-token"  # noqa: S105  the made-up company's token, not a secret
@@ -57,14 +57,6 @@ ORGANISATION_SCHEMA: Mapping[str, tuple[str, str, str]] = {
 }
 """Custom object of the demo portal: object type id -> (name, singular label, plural label)."""
 
-_FIXED_DEFAULTS: Mapping[str, tuple[str, ...]] = {
-    "contacts": ("createdate", "lastmodifieddate", "hs_object_id"),
-    "companies": ("createdate", "hs_lastmodifieddate", "hs_object_id"),
-    "deals": ("createdate", "hs_lastmodifieddate", "hs_object_id"),
-    "tickets": ("createdate", "hs_lastmodifieddate", "hs_object_id"),
-}
-"""Properties that every answer holds, whatever was asked for."""
-
 _UNASKED_DEFAULTS: Mapping[str, tuple[str, ...]] = {
     "contacts": ("email", "firstname", "lastname"),
     "companies": ("domain", "name"),
@@ -73,11 +65,6 @@ _UNASKED_DEFAULTS: Mapping[str, tuple[str, ...]] = {
 }
 """Properties that come along when none is asked for."""
 
-_OPERATORS = {
-    "EQ", "NEQ", "LT", "LTE", "GT", "GTE", "BETWEEN", "IN", "NOT_IN",
-    "HAS_PROPERTY", "NOT_HAS_PROPERTY", "CONTAINS_TOKEN", "NOT_CONTAINS_TOKEN",
-}  # fmt: skip
-
 MAX_PAGE = 100
 MAX_PAGE_WITH_HISTORY = 50
 MAX_SEARCH_PAGE = 200
@@ -85,22 +72,6 @@ MAX_SEARCH_RESULTS = 10_000
 MAX_ASSOCIATION_INPUTS = 1_000
 MAX_ASSOCIATIONS_PER_ID = 500
 MAX_OWNERS_PAGE = 500
-_MILLISECOND = timedelta(milliseconds=1)
-
-
-def last_modified_property(object_type: str) -> str:
-    """The property that carries the last-modified date: contacts differ from everything else."""
-    return "lastmodifieddate" if object_type == "contacts" else "hs_lastmodifieddate"
-
-
-def created_property(object_type: str) -> str:
-    """The property that carries the creation date and comes with every answer."""
-    return _FIXED_DEFAULTS[object_type][0] if object_type in _FIXED_DEFAULTS else "hs_createdate"
-
-
-def iso(instant: datetime) -> str:
-    """An aware UTC instant as HubSpot writes it: milliseconds and Z."""
-    return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(slots=True)
@@ -117,24 +88,7 @@ class Limits:
     associations_exempt: bool = False
 
 
-@dataclass(slots=True)
-class _Ids:
-    """Record ids of one type in numeric order, and what they were read from."""
-
-    size: int
-    last: str | None
-    numbers: list[int]
-    texts: list[str]
-
-
-@dataclass(slots=True)
-class _AssociationIndex:
-    size: int
-    last: object
-    by_id: dict[str, dict[str, list[tuple[int, str | None]]]]
-
-
-class HubSpotSimulator(Simulator):
+class HubSpotSimulator(Simulator, Portal):
     """One portal.
 
     Args:
@@ -169,12 +123,11 @@ class HubSpotSimulator(Simulator):
         ui_domain: str = "app.hubspot.com",
         custom_objects: Mapping[str, tuple[str, str, str]] = ORGANISATION_SCHEMA,
     ) -> None:
-        super().__init__(token=token, clock=clock, latency_ms=latency_ms, faults=faults)
-        self.account = account
+        Simulator.__init__(self, token=token, clock=clock, latency_ms=latency_ms, faults=faults)
+        Portal.__init__(self, account, clock=self.clock, lock=self.lock, index_lag=index_lag)
         self.versions = versions
         self.limits = limits if limits is not None else Limits()
         self.forbidden: dict[str, list[str]] = {k: list(v) for k, v in (forbidden or {}).items()}
-        self.index_lag = index_lag
         self.cursor = cursor
         self.history_cap = history_cap
         self.time_zone = time_zone
@@ -186,11 +139,6 @@ class HubSpotSimulator(Simulator):
         self._day = self._local_day()
         self._used_today = 0
         self._refused = 0
-        self._ids: dict[str, _Ids] = {}
-        self._associated: dict[tuple[str, str], _AssociationIndex] = {}
-        self._unindexed: dict[str, dict[str, list[tuple[datetime, HubSpotRecord | None]]]] = {}
-        self._changes = 0
-        self._highest: dict[str, int] = {}
 
     # ---- routes -------------------------------------------------------------------------------------------------
 
@@ -370,23 +318,12 @@ class HubSpotSimulator(Simulator):
 
     # ---- records ------------------------------------------------------------------------------------------------
 
-    def _known_ids(self, object_type: str) -> _Ids:
-        """Ids in numeric order; sorted again only when the account's records changed."""
-        records = self.account.records.get(object_type, {})
-        last = next(reversed(records), None)
-        known = self._ids.get(object_type)
-        if known is None or known.size != len(records) or known.last != last:
-            numbers = sorted(map(int, records))
-            known = _Ids(len(records), last, numbers, [str(number) for number in numbers])
-            self._ids[object_type] = known
-        return known
-
     def _selection(self, object_type: str, asked: list[str]) -> list[str]:
         """Property names of an answer: those asked for that exist, and those that always come."""
         existing = {
             item["name"] for item in self.account.properties.get(object_type, []) if not item.get("archived")
         }
-        created, modified, key = _FIXED_DEFAULTS.get(
+        created, modified, key = FIXED_PROPERTIES.get(
             object_type, ("hs_createdate", "hs_lastmodifieddate", "hs_object_id")
         )
         unasked = () if asked else _UNASKED_DEFAULTS.get(object_type, ())
@@ -437,7 +374,7 @@ class HubSpotSimulator(Simulator):
             raise self._refuse("Associations inside of object lists are not simulated; read them in batches")
         after = request.query_params.get("after")
         fault = request.scope.get(FAULT)
-        known = self._known_ids(object_type)
+        known = self.known_ids(object_type)
         start = self._position(known, after)
         if fault is not None and fault.kind is FaultKind.OVERLAP_PAGE:
             start = max(0, start - limit // 2)
@@ -473,7 +410,7 @@ class HubSpotSimulator(Simulator):
             return str(int(last_id) + 1)
         return base64.urlsafe_b64encode(f"cursor:{last_id}".encode()).decode()
 
-    def _position(self, known: _Ids, after: str | None) -> int:
+    def _position(self, known: Ids, after: str | None) -> int:
         """Index of the first id behind a cursor."""
         if after is None:
             return 0
@@ -543,8 +480,11 @@ class HubSpotSimulator(Simulator):
             raise self._refuse(
                 f"A search gives at most {MAX_SEARCH_RESULTS} results, but after {start} with limit {limit} asks for more"
             )
-        matches = self._matching(object_type, self._filter_groups(body))
-        matches = self._sorted(object_type, matches, body.get("sorts") or [])
+        definitions = self.account.properties.get(object_type, [])
+        try:
+            matches = RecordSearch(object_type, definitions).matching(list(self.indexed(object_type)), body)
+        except InvalidSearchError as error:
+            raise self._refuse(str(error)) from error
         page = matches[start : start + limit]
         selection = self._selection(object_type, self._strings(body, "properties"))
         address = self._address(object_type)
@@ -555,236 +495,6 @@ class HubSpotSimulator(Simulator):
         if start + limit < len(matches):
             answer["paging"] = {"next": {"after": str(start + limit)}}
         return Reply(answer)
-
-    def _filter_groups(self, body: Mapping[str, Any]) -> list[list[dict[str, Any]]]:
-        groups = body.get("filterGroups") or []
-        if not isinstance(groups, list) or not all(
-            isinstance(group, dict) and isinstance(group.get("filters"), list) for group in groups
-        ):
-            raise self._refuse("Invalid input JSON: filterGroups must be a list of objects with filters")
-        filters = [group["filters"] for group in groups]
-        if len(filters) > 5 or any(len(group) > 6 for group in filters) or sum(map(len, filters)) > 18:
-            raise self._refuse(
-                "A search takes at most 5 filter groups, 6 filters in each and 18 filters in all"
-            )
-        for item in (item for group in filters for item in group):
-            if not isinstance(item, dict) or not isinstance(item.get("propertyName"), str):
-                raise self._refuse("Invalid input JSON: a filter needs a propertyName")
-            operator = item.get("operator")
-            if operator not in _OPERATORS:
-                raise self._refuse(f"Invalid input JSON: operator {operator} does not exist")
-            if operator in ("IN", "NOT_IN"):
-                if not isinstance(item.get("values"), list) or not item["values"]:
-                    raise self._refuse(f"The operator {operator} needs values")
-            elif operator not in ("HAS_PROPERTY", "NOT_HAS_PROPERTY") and item.get("value") is None:
-                raise self._refuse(f"The operator {operator} needs a value")
-            if operator == "BETWEEN" and item.get("highValue") is None:
-                raise self._refuse("The operator BETWEEN needs a highValue")
-        return filters
-
-    def _indexed(self, object_type: str) -> Iterator[HubSpotRecord]:
-        """Live records in id order as the search index has them: changes come late, archived ones never show."""
-        records = self.account.records.get(object_type, {})
-        live = (records[key] for key in self._known_ids(object_type).texts)
-        if not self.index_lag:
-            yield from (record for record in live if not record.archived)
-            return
-        now, waiting = self.clock.now(), self._unindexed.get(object_type, {})
-        for record in live:
-            if record.archived:
-                continue
-            shown: HubSpotRecord | None = record
-            if record.id in waiting:
-                waiting[record.id] = [item for item in waiting[record.id] if item[0] > now]
-                if waiting[record.id]:
-                    shown = waiting[record.id][0][1]
-            elif record.updated_at + self._lag(record.id, iso(record.updated_at)) > now:
-                # Changed behind our back: what it was before is not known, so it is not found until it is indexed.
-                shown = None
-            if shown is not None and not shown.archived:
-                yield shown
-
-    def _lag(self, record_id: str, change: str) -> timedelta:
-        """This change's own share of the index lag, between a fifth and all of it."""
-        return self.index_lag * (0.2 + 0.8 * (zlib.crc32(f"{record_id}/{change}".encode()) % 1000) / 999)
-
-    def _matching(self, object_type: str, groups: list[list[dict[str, Any]]]) -> list[HubSpotRecord]:
-        records = list(self._indexed(object_type))
-        if not groups:
-            return records
-        found: dict[str, HubSpotRecord] = {}
-        for filters in groups:
-            kept = records
-            for item in filters:
-                kept = self._filtered(object_type, kept, item)
-            found.update((record.id, record) for record in kept)
-        return (
-            [record for record in records if record.id in found] if len(groups) > 1 else list(found.values())
-        )
-
-    def _filtered(
-        self, object_type: str, records: list[HubSpotRecord], item: Mapping[str, Any]
-    ) -> list[HubSpotRecord]:
-        name, operator = item["propertyName"], item["operator"]
-        modified = last_modified_property(object_type)
-        if name in ("lastmodifieddate", "hs_lastmodifieddate") and name != modified:
-            # The real index answers a last-modified filter under the other name with no rows and no error.
-            return []
-        if operator in ("LT", "LTE", "GT", "GTE", "BETWEEN", "EQ"):
-            if name == modified:
-                low, high = self._instants(name, item)
-                return [record for record in records if low <= record.updated_at < high]
-            if name == "hs_object_id":
-                bottom, top = self._numbers_between(item)
-                return [record for record in records if bottom <= int(record.id) <= top]
-        test = self._test(object_type, item)
-        return [record for record in records if test(self._value(object_type, record, name))]
-
-    def _value(self, object_type: str, record: HubSpotRecord, name: str) -> str | None:
-        if name == "hs_object_id":
-            return record.id
-        if name == last_modified_property(object_type):
-            return iso(record.updated_at)
-        if name == created_property(object_type):
-            return record.properties.get(name) or iso(record.created_at)
-        return record.properties.get(name)
-
-    def _instants(self, name: str, item: Mapping[str, Any]) -> tuple[datetime, datetime]:
-        """Half-open range of instants of a filter; dates have the precision of a millisecond."""
-        first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
-        value = self._instant(name, item["value"])
-        match item["operator"]:
-            case "GT":
-                return value + _MILLISECOND, last
-            case "GTE":
-                return value, last
-            case "LT":
-                return first, value
-            case "LTE":
-                return first, value + _MILLISECOND
-            case "EQ":
-                return value, value + _MILLISECOND
-            case _:
-                return value, self._instant(name, item["highValue"]) + _MILLISECOND
-
-    def _instant(self, name: str, value: Any) -> datetime:
-        text = str(value)
-        try:
-            if text.lstrip("-").isdigit():
-                return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(text))
-            instant = datetime.fromisoformat(text)
-        except (ValueError, OverflowError) as error:
-            raise self._refuse(
-                f"{text} is not a date of property {name}: use milliseconds since 1970"
-            ) from error
-        return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
-
-    def _numbers_between(self, item: Mapping[str, Any]) -> tuple[int, int]:
-        try:
-            value = int(item["value"])
-            high = int(item["highValue"]) if item["operator"] == "BETWEEN" else value
-        except (TypeError, ValueError) as error:
-            raise self._refuse(f"{item['value']} is not a number of property hs_object_id") from error
-        infinite = 2**63
-        ranges = {
-            "GT": (value + 1, infinite),
-            "GTE": (value, infinite),
-            "LT": (-infinite, value - 1),
-            "LTE": (-infinite, value),
-            "EQ": (value, value),
-            "BETWEEN": (value, high),
-        }
-        return ranges[item["operator"]]
-
-    def _comparable(self, object_type: str, name: str) -> Callable[[str], Any]:
-        """How values of a property compare: numbers, instants, or text without case."""
-        kinds = {p["name"]: p.get("type") for p in self.account.properties.get(object_type, [])}
-        kind = "number" if name == "hs_object_id" else kinds.get(name, "string")
-        if name in (last_modified_property(object_type), created_property(object_type)):
-            kind = "datetime"
-        if kind == "number":
-            return float
-        if kind in ("date", "datetime"):
-            return lambda text: self._instant(name, text)
-        return str.lower
-
-    def _test(self, object_type: str, item: Mapping[str, Any]) -> Callable[[str | None], bool]:
-        name, operator = item["propertyName"], item["operator"]
-        comparable = self._comparable(object_type, name)
-
-        def known(value: Any) -> Any:
-            try:
-                return comparable(str(value))
-            except ValueError as error:
-                raise self._refuse(f"{value} is not a value of property {name}") from error
-
-        def stored(value: str | None) -> Any:
-            if value is None or value == "":
-                return None
-            try:
-                return comparable(value)
-            except (ValueError, Refusal):
-                return None
-
-        if operator in ("HAS_PROPERTY", "NOT_HAS_PROPERTY"):
-            wanted = operator == "HAS_PROPERTY"
-            return lambda value: (value not in (None, "")) is wanted
-        if operator in ("IN", "NOT_IN"):
-            values = {known(value) for value in item["values"]}
-            if operator == "IN":
-                return lambda value: stored(value) in values
-            return lambda value: stored(value) not in values
-        low = known(item["value"])
-        if operator == "BETWEEN":
-            high = known(item["highValue"])
-            return lambda value: (v := stored(value)) is not None and low <= v <= high
-        if operator in ("CONTAINS_TOKEN", "NOT_CONTAINS_TOKEN"):
-            token, wanted = str(low).strip("*"), operator == "CONTAINS_TOKEN"
-            return lambda value: (token in str(stored(value))) is wanted
-        tests: dict[str, Callable[[Any], bool]] = {
-            "EQ": lambda v: v == low,
-            "NEQ": lambda v: v != low,
-            "LT": lambda v: v is not None and v < low,
-            "LTE": lambda v: v is not None and v <= low,
-            "GT": lambda v: v is not None and v > low,
-            "GTE": lambda v: v is not None and v >= low,
-        }
-        return lambda value: tests[operator](stored(value))
-
-    def _sorted(self, object_type: str, records: list[HubSpotRecord], sorts: Any) -> list[HubSpotRecord]:
-        if not isinstance(sorts, list) or len(sorts) > 1:
-            raise self._refuse("A search takes at most one sort")
-        if not sorts:
-            return records
-        rule = sorts[0]
-        if isinstance(rule, str):
-            rule = {
-                "propertyName": rule.lstrip("-"),
-                "direction": "DESCENDING" if rule[:1] == "-" else "ASCENDING",
-            }
-        if not isinstance(rule, dict) or rule.get("direction", "ASCENDING") not in (
-            "ASCENDING",
-            "DESCENDING",
-        ):
-            raise self._refuse(
-                "Invalid input JSON: a sort needs propertyName and direction ASCENDING or DESCENDING"
-            )
-        name, down = rule.get("propertyName"), rule.get("direction") == "DESCENDING"
-        if name == "hs_object_id":
-            return records[::-1] if down else records
-        if name == last_modified_property(object_type):
-            # Records of one millisecond come in an order of the index's own.
-            return sorted(records, key=lambda r: (iso(r.updated_at), zlib.crc32(r.id.encode())), reverse=down)
-        comparable = self._comparable(object_type, str(name))
-
-        def key(record: HubSpotRecord) -> tuple[bool, Any, int]:
-            value = self._value(object_type, record, str(name))
-            try:
-                return (False, comparable(value), 0) if value else (True, 0, zlib.crc32(record.id.encode()))
-            except (ValueError, Refusal):
-                return True, 0, zlib.crc32(record.id.encode())
-
-        return sorted(records, key=key, reverse=down)
 
     # ---- definitions --------------------------------------------------------------------------------------------
 
@@ -917,22 +627,6 @@ class HubSpotSimulator(Simulator):
 
     # ---- associations -------------------------------------------------------------------------------------------
 
-    def _associated_with(self, pair: tuple[str, str]) -> _AssociationIndex:
-        rows = self.account.associations.get(pair, [])
-        last = rows[-1] if rows else None
-        index = self._associated.get(pair)
-        if index is None or index.size != len(rows) or index.last is not last:
-            by_id: dict[str, dict[str, list[tuple[int, str | None]]]] = {}
-            for from_id, to_id, type_id, label in rows:
-                by_id.setdefault(from_id, {}).setdefault(to_id, []).append((type_id, label))
-            index = _AssociationIndex(len(rows), last, by_id)
-            self._associated[pair] = index
-        return index
-
-    def _live(self, object_type: str, record_id: str) -> bool:
-        record = self.account.records.get(object_type, {}).get(record_id)
-        return record is not None and not record.archived
-
     def _category(self, type_id: int) -> str:
         return self.account.association_categories.get(type_id, "HUBSPOT_DEFINED")
 
@@ -940,13 +634,13 @@ class HubSpotSimulator(Simulator):
         pair = self._type(request, "from_type"), self._type(request, "to_type")
         inputs = self._inputs(body, MAX_ASSOCIATION_INPUTS)
         started = iso(self.clock.now())
-        index = self._associated_with(pair).by_id
+        index = self.associated_with(pair).by_id
         results, errors = [], []
         for item in inputs:
             from_id, after = item["id"], item.get("after")
-            known = self._live(pair[0], from_id)
+            known = self.is_live(pair[0], from_id)
             linked = index.get(from_id, {}) if known else {}
-            ids = sorted((key for key in linked if self._live(pair[1], key)), key=int)
+            ids = sorted((key for key in linked if self.is_live(pair[1], key)), key=int)
             if not ids:
                 errors.append(self._unassociated(pair, from_id, known))
                 continue
@@ -1013,183 +707,3 @@ class HubSpotSimulator(Simulator):
                 ]
             }
         )
-
-    # ---- what people and apps do to the portal ------------------------------------------------------------------
-
-    def _before_change(self, object_type: str, record_id: str) -> None:
-        """Remember for the search index what it still shows of a record until its lag is over."""
-        self._changes += 1
-        if not self.index_lag:
-            return
-        now = self.clock.now()
-        record = self.account.records.get(object_type, {}).get(record_id)
-        shown = copy.deepcopy(record) if record is not None else None
-        until = now + self._lag(record_id, str(self._changes))
-        self._unindexed.setdefault(object_type, {}).setdefault(record_id, []).append((until, shown))
-
-    def _existing(self, object_type: str, record_id: str) -> HubSpotRecord:
-        record = self.account.records.get(object_type, {}).get(record_id)
-        if record is None:
-            raise KeyError(f"the account has no {object_type} {record_id}")
-        return record
-
-    def _now(self) -> datetime:
-        """The clock in whole milliseconds, the precision of everything HubSpot stores."""
-        now = self.clock.now()
-        return now.replace(microsecond=now.microsecond // 1000 * 1000)
-
-    def _write(
-        self, record: HubSpotRecord, properties: Mapping[str, str | None], at: datetime, source: str
-    ) -> None:
-        for name, value in properties.items():
-            if name in record.properties and record.properties[name] == value:
-                continue
-            record.properties[name] = value
-            version = {
-                "value": "" if value is None else value,
-                "timestamp": iso(at),
-                "sourceType": source,
-                "sourceId": "simulator",
-            }
-            record.history.setdefault(name, []).insert(0, version)
-        record.updated_at = at
-
-    def create(
-        self,
-        object_type: str,
-        properties: Mapping[str, str | None],
-        *,
-        record_id: str | None = None,
-        source: str = "CRM_UI",
-    ) -> HubSpotRecord:
-        """Add a record now; its id is the next free number unless given. KeyError if the id is taken."""
-        with self.lock:
-            records = self.account.records.setdefault(object_type, {})
-            if record_id is None:
-                # Ids of purged and merged records are never given again.
-                used = [int(key) for key in records] + [
-                    int(m) for r in records.values() for m in r.merged_ids
-                ]
-                record_id = str(max([*used, self._highest.get(object_type, 0)]) + 1)
-            if record_id in records:
-                raise KeyError(f"the account already has {object_type} {record_id}")
-            self._highest[object_type] = max(self._highest.get(object_type, 0), int(record_id))
-            self._before_change(object_type, record_id)
-            now = self._now()
-            record = HubSpotRecord(id=record_id, properties={}, created_at=now, updated_at=now)
-            self._write(record, properties, now, source)
-            records[record_id] = record
-            return record
-
-    def update(
-        self,
-        object_type: str,
-        record_id: str,
-        properties: Mapping[str, str | None],
-        *,
-        source: str = "CRM_UI",
-    ) -> HubSpotRecord:
-        """Set properties now: a version of history for each that changes, and a new last-modified date."""
-        with self.lock:
-            record = self._existing(object_type, record_id)
-            self._before_change(object_type, record_id)
-            self._write(record, properties, self._now(), source)
-            return record
-
-    def archive(self, object_type: str, record_id: str) -> None:
-        """Move a record to the recycle bin; its last-modified date stays, as in the real portal."""
-        with self.lock:
-            record = self._existing(object_type, record_id)
-            record.archived, record.archived_at = True, self._now()
-
-    def restore(self, object_type: str, record_id: str) -> None:
-        """Take a record out of the recycle bin; its last-modified date stays."""
-        with self.lock:
-            record = self._existing(object_type, record_id)
-            record.archived, record.archived_at = False, None
-
-    def merge(self, object_type: str, winner_id: str, loser_id: str) -> HubSpotRecord:
-        """Merge one record into another.
-
-        The loser is gone without having been archived; the winner names it (and whatever had been merged into it)
-        in `hs_merged_object_ids`, takes its values where it had none, and takes over its associations.
-        """
-        with self.lock:
-            winner, loser = self._existing(object_type, winner_id), self._existing(object_type, loser_id)
-            self._before_change(object_type, winner_id)
-            winner.merged_ids.extend([loser_id, *loser.merged_ids])
-            filled = {
-                name: value
-                for name, value in loser.properties.items()
-                if value not in (None, "") and winner.properties.get(name) in (None, "")
-            }
-            merged = {"hs_merged_object_ids": ";".join(winner.merged_ids)}
-            self._write(winner, {**filled, **merged}, self._now(), "MERGE_OBJECTS")
-            self._drop(object_type, loser_id)
-            self._relink(object_type, loser_id, winner_id)
-            return winner
-
-    def purge(self, object_type: str, record_id: str) -> None:
-        """Delete a record for good, as a privacy deletion does: no list, no archive, no associations."""
-        with self.lock:
-            self._existing(object_type, record_id)
-            self._drop(object_type, record_id)
-            self._relink(object_type, record_id, None)
-
-    def _drop(self, object_type: str, record_id: str) -> None:
-        self._highest[object_type] = max(self._highest.get(object_type, 0), int(record_id))
-        del self.account.records[object_type][record_id]
-        self._ids.pop(object_type, None)
-        self._unindexed.get(object_type, {}).pop(record_id, None)
-
-    def _relink(self, object_type: str, old: str, new: str | None) -> None:
-        """Hand the associations of a record to another one, or drop them (None)."""
-        for pair, rows in self.account.associations.items():
-            if object_type not in pair:
-                continue
-
-            def moved(kind: str, record_id: str) -> str | None:
-                return new if kind == object_type and record_id == old else record_id
-
-            kept: dict[tuple[str, str, int, str | None], None] = {}
-            for from_id, to_id, type_id, label in rows:
-                from_new, to_new = moved(pair[0], from_id), moved(pair[1], to_id)
-                linked_to_itself = pair[0] == pair[1] and from_new == to_new
-                if from_new is not None and to_new is not None and not linked_to_itself:
-                    kept[from_new, to_new, type_id, label] = None
-            rows[:] = kept
-            self._associated.pop(pair, None)
-
-    def associate(
-        self,
-        from_type: str,
-        from_id: str,
-        to_type: str,
-        to_id: str,
-        *,
-        type_id: int = 1,
-        reverse_type_id: int | None = None,
-        label: str | None = None,
-    ) -> None:
-        """Link two records in both directions; neither last-modified date moves."""
-        with self.lock:
-            back = type_id if reverse_type_id is None else reverse_type_id
-            for pair, row in (
-                ((from_type, to_type), (from_id, to_id, type_id, label)),
-                ((to_type, from_type), (to_id, from_id, back, label)),
-            ):
-                rows = self.account.associations.setdefault(pair, [])
-                if row not in rows:
-                    rows.append(row)
-                self._associated.pop(pair, None)
-
-    def dissociate(self, from_type: str, from_id: str, to_type: str, to_id: str) -> None:
-        """Remove every link between two records; neither last-modified date moves."""
-        with self.lock:
-            for pair, ends in (
-                ((from_type, to_type), (from_id, to_id)),
-                ((to_type, from_type), (to_id, from_id)),
-            ):
-                rows = self.account.associations.get(pair, [])
-                rows[:] = [row for row in rows if row[:2] != ends]
-                self._associated.pop(pair, None)

@@ -65,6 +65,7 @@ class IntercomSimulator(Simulator):
         index_lag: how long after a change (updated_at) a contact cannot be found by a search.
 
     Attributes:
+        scroll_breaks: how many scrolls still end with HTTP 500 at their second page and must be begun again.
         deleted: rows of the list of deleted conversations, oldest first.
     """
 
@@ -89,6 +90,7 @@ class IntercomSimulator(Simulator):
         self.per_10_seconds = per_10_seconds
         self.scroll_idle_seconds = scroll_idle_seconds
         self.index_lag = index_lag
+        self.scroll_breaks = 0
         self.deleted: list[dict[str, Any]] = []
         self._window = 0
         self._used = 0
@@ -250,6 +252,9 @@ class IntercomSimulator(Simulator):
             scroll = self._scroll = _Scroll(self.identifier(), companies, now)
         elif scroll is None or scroll.parameter != parameter:
             raise Refusal(self.error(404, "scroll parameter not found"))
+        elif self.scroll_breaks:
+            self.scroll_breaks, self._scroll = self.scroll_breaks - 1, None
+            raise Refusal(self.error(500, "The scroll timed out"))
         page = scroll.companies[scroll.position : scroll.position + SCROLL_PAGE]
         scroll.position += len(page)
         scroll.used_at = now

@@ -315,8 +315,13 @@ def _trial(b: Builder) -> None:
     started = -b.rng.randint(2, 12)
     org = b.organisation(b.at(started, 8))
     people(b, org, b.rng.choice((1, 2)), "lead")
-    b.subscription(org, b.at(started, 9), plan="team", seats=b.rng.randint(3, 25), status="trialing").change(
-        b.at(started, 9, 1), trial_end=b.at(started + 14, 9)
+    b.subscription(
+        org,
+        b.at(started, 9),
+        plan="team",
+        seats=b.rng.randint(3, 25),
+        status="trialing",
+        trial_end=b.at(started + 14, 9),
     )
     expect.organisation(b, org, "trial")
 

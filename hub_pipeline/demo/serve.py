@@ -76,6 +76,7 @@ def serving(*apps: ASGIApp) -> Iterator[list[str]]:
                 log_level="critical",
                 access_log=False,
                 lifespan="off",
+                ws="none",
                 date_header=False,
                 server_header=False,
                 timeout_keep_alive=60,
@@ -89,7 +90,9 @@ def serving(*apps: ASGIApp) -> Iterator[list[str]]:
     async def run() -> None:
         pairs = zip(servers, sockets, strict=True)
         tasks = [asyncio.create_task(server.serve(sockets=[listener])) for server, listener in pairs]
-        await stop.wait()
+        stopping = asyncio.create_task(stop.wait())
+        # A server that ends by itself has failed to start, which the thread's end tells the caller.
+        await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
         # Not uvicorn's own shutdown: it waits tenths of a second, and for requests that a fault keeps open.
         for server in servers:
             for listener in server.servers:
@@ -97,9 +100,9 @@ def serving(*apps: ASGIApp) -> Iterator[list[str]]:
             for connection in list(server.server_state.connections):
                 connection.transport.abort()
             tasks.extend(server.server_state.tasks)
-        for task in tasks:
+        for task in (stopping, *tasks):
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(stopping, *tasks, return_exceptions=True)
 
     def serve() -> None:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
@@ -110,7 +113,7 @@ def serving(*apps: ASGIApp) -> Iterator[list[str]]:
     try:
         while not all(server.started for server in servers):
             if not thread.is_alive():
-                raise HubPipelineError("The servers of the demo company did not start; see the log above.")
+                raise HubPipelineError("The servers of the demo company did not start.")
             time.sleep(0.001)
         yield [f"http://127.0.0.1:{listener.getsockname()[1]}" for listener in sockets]
     finally:

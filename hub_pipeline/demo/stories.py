@@ -24,7 +24,7 @@ def tell(b: Builder) -> None:
 
 def _organisation(b: Builder, age: int = 420, contacts: int = 2, **properties: str) -> Organisation:
     """A customer of some age about which only its own story writes."""
-    org = b.organisation(b.at(-age, 9, 20), **properties)
+    org = b.organisation(b.at(-age, 9, 20), properties=properties)
     b.quiet.add(org.id)
     people(b, org, contacts)
     return org
@@ -452,7 +452,7 @@ def churn_whose_people_still_write(b: Builder) -> None:
     b.left.add(org.id)
     expect.organisation(b, org, "churned")
     expect.churn(
-        b, org, subscription, "churned", b.day(-33), Decimal("260.00"), hints=["contacts_active_in_intercom"]
+        b, org, subscription, "churned", b.day(-33), Decimal("260.00"), hints=["contacts_still_active"]
     )
 
 
@@ -996,6 +996,25 @@ def stranger_in_the_messenger(b: Builder) -> None:
     )
 
 
+def customer_nobody_can_place(b: Builder) -> None:
+    """Billing knows a customer without a reference to any organisation, and with a free-mail address.
+
+    Nobody who pays is dropped: it is an organisation of its own, under billing's id.
+    """
+    started = b.at(-210, 9)
+    customer = b.customer(None, started, name="Odile Fairbrook", email="odile.fairbrook@gmail.com")
+    b.subscription(None, started, plan="starter", seats=2, customer_id=customer)
+    b.truth.expect(
+        "hub.organisations",
+        org_id=f"billing:{customer}",
+        name="Odile Fairbrook",
+        state="paying",
+        seats=2,
+        mrr=Decimal("16.00"),
+        tier="C",
+    )
+
+
 def sloppy_extract(b: Builder) -> None:
     """Rows that no reading can save: a currency sign for a currency, and a customer created "yesterday"."""
     org = _organisation(b, age=770)
@@ -1096,5 +1115,6 @@ STORIES: tuple[Callable[[Builder], None], ...] = (
     organisation_of_tomorrow,
     archived_organisations,
     stranger_in_the_messenger,
+    customer_nobody_can_place,
     sloppy_extract,
 )

@@ -205,16 +205,18 @@ def read_model(path: Path, inputs: dict[str, InputTable]) -> Model:
 
 
 def _inputs_contract(contract: Contract, path: Path, inputs: dict[str, InputTable]) -> Contract:
-    if contract.columns:
-        raise ModelError(
-            f"{path}: columns: those of a model of inputs stand in inputs.yaml; leave them out here."
-        )
     if path.stem not in inputs:
         raise ModelError(f"{path}: there is no table {path.stem} in inputs.yaml.")
     columns = {
         name: Column(type=c.type, meaning=c.meaning, not_null=c.required or c.is_flag)
         for name, c in inputs[path.stem].columns.items()
     }
+    if contract.columns:
+        stated = {name: column.type for name, column in contract.columns.items()}
+        for name in [*columns, *stated]:
+            if name not in stated or name not in columns or stated[name] != columns[name].type:
+                raise ModelError(f"{path}: columns: {name} is not as inputs.yaml has it; leave the columns out here.")
+        return contract
     for name in contract.grain:
         if name not in columns:
             raise ModelError(f"{path}: grain names {name}, which is not a column of inputs.yaml.")

@@ -66,6 +66,10 @@ class RejectedError(ConfigurationError):
         self.reason = reason
 
 
+class NoAnswerError(SourceUnavailableError):
+    """All attempts of one request brought no usable answer."""
+
+
 class CancelledError(HubPipelineError):
     """Another request of the same source failed for good, so this one was given up."""
 
@@ -282,6 +286,7 @@ class BoundedPool:
         StatusError: a complete answer that is not 2xx.
         AttemptError: no complete answer.
         ConfigurationError: the certificate is not valid, or the address is not one.
+        SourceUnavailableError: the budget is used up.
     """
 
     def __init__(
@@ -394,10 +399,10 @@ class BoundedPool:
             raise ConfigurationError(f"{host or url!r} is not an address that can be asked.") from None
         if isinstance(error, urllib3.exceptions.NameResolutionError):
             reason = f"the name {host} could not be resolved"
+        elif isinstance(error, urllib3.exceptions.NewConnectionError):  # is a ConnectTimeoutError, too
+            reason = "the connection was refused"
         elif isinstance(error, urllib3.exceptions.ConnectTimeoutError):
             reason = "no connection in time"
-        elif isinstance(error, urllib3.exceptions.NewConnectionError):
-            reason = "the connection was refused"
         elif isinstance(error, urllib3.exceptions.TimeoutError | TimeoutError):
             reason = "no answer in time"
         elif isinstance(error, urllib3.exceptions.IncompleteRead):
@@ -510,7 +515,8 @@ class Transport:
             ConfigurationError: 401, a redirect, a bad certificate.
             ForbiddenError: 403.
             RejectedError: another 4xx.
-            SourceUnavailableError: no usable answer after all attempts, a limit that lasts, or no time left.
+            NoAnswerError: no usable answer after all attempts.
+            SourceUnavailableError: a limit that lasts, or no time left.
         """
         failures = dict.fromkeys(ATTEMPTS, 0)
         while True:
@@ -525,7 +531,7 @@ class Transport:
                 ATTEMPTS[kind] if attempts is None or kind == "limited" else min(attempts, ATTEMPTS[kind])
             )
             if failures[kind] >= allowed:
-                raise SourceUnavailableError(
+                raise NoAnswerError(
                     f"{self.source} gave no usable answer to {method} {self._shown(path)} in {failures[kind]} "
                     f"attempt{'s' if failures[kind] > 1 else ''}: {trouble.reason}. Objects that were complete are "
                     "kept and nothing was published; run again later."

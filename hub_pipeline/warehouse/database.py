@@ -16,6 +16,7 @@ import duckdb
 
 from hub_pipeline.errors import WarehouseError
 from hub_pipeline.warehouse import ledger
+from hub_pipeline.warehouse.landing import make_private_folder
 
 #: No more than this is used unless told otherwise, so that a run fits beside other programs.
 MEMORY_CEILING_BYTES = 4 * 1024**3
@@ -73,7 +74,7 @@ class Warehouse:
             WarehouseError: another process has it open (named by PID), it is damaged or not a database, commits
                 are missing from it, a newer program wrote it, the disk is full, or memory does not suffice.
         """
-        with _plain_errors(self.build_path):
+        with _plain_errors(self.build_path), _private_files():
             self._prepare_folder()
             connection = self._open(read_only=False)
             try:
@@ -117,8 +118,7 @@ class Warehouse:
 
     def _prepare_folder(self) -> None:
         try:
-            self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._temporary.mkdir(exist_ok=True, mode=0o700)
+            make_private_folder(self._temporary)
         except OSError as error:
             raise WarehouseError(
                 f"The data folder {self.data_dir} cannot be used: {error.strerror}. Nothing was read or changed; "
@@ -135,20 +135,15 @@ class Warehouse:
         return self.build_path.with_name(self.build_path.name + ".tmp")
 
     def _open(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
-        # DuckDB creates its file with the process's umask; the build file holds personal data.
-        mask = os.umask(0o077)
-        try:
-            connection = duckdb.connect(
-                str(self.build_path),
-                read_only=read_only,
-                config={
-                    "memory_limit": self.memory_limit or default_memory_limit(),
-                    "threads": os.cpu_count() or 1,
-                    "temp_directory": str(self._temporary),
-                },
-            )
-        finally:
-            os.umask(mask)
+        connection = duckdb.connect(
+            str(self.build_path),
+            read_only=read_only,
+            config={
+                "memory_limit": self.memory_limit or default_memory_limit(),
+                "threads": os.cpu_count() or 1,
+                "temp_directory": str(self._temporary),
+            },
+        )
         connection.execute("SET TimeZone = 'UTC'")
         return connection
 
@@ -181,6 +176,25 @@ def default_memory_limit() -> str:
 
 
 @contextmanager
+def _private_files() -> Iterator[None]:
+    """DuckDB creates its file, log and spill files with the process's umask; all three hold personal data."""
+    mask = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(mask)
+
+
+#: Kinds of error that are about the file and the disk, whatever their text.
+_OF_THE_FILE = (
+    duckdb.IOException,
+    duckdb.FatalException,
+    duckdb.InternalException,
+    duckdb.SerializationException,
+)
+
+
+@contextmanager
 def _plain_errors(path: Path) -> Iterator[None]:
     try:
         yield
@@ -189,13 +203,12 @@ def _plain_errors(path: Path) -> Iterator[None]:
             f"The work on {path} needs more memory than is allowed. What was committed is kept; "
             "give the machine more memory or fewer other programs, and run again."
         ) from error
-    except (
-        duckdb.IOException,
-        duckdb.FatalException,
-        duckdb.InternalException,
-        duckdb.SerializationException,
-    ) as error:
-        raise _plain(path, error) from error
+    except duckdb.Error as error:
+        # A bad checksum and a failed commit on a full disk arrive as other kinds, known only by their text.
+        text = str(error)
+        if isinstance(error, _OF_THE_FILE) or _DISK_FULL.search(text) or _NOT_A_DATABASE.search(text):
+            raise _plain(path, error) from error
+        raise
 
 
 def _plain(path: Path, error: duckdb.Error) -> WarehouseError:

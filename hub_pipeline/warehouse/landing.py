@@ -181,7 +181,7 @@ class LandingWriter:
         self.files.append(landed)
 
     def _open(self) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_folder(self._folder)
         self._stem = f"{self._part}-{self._sequence:05d}"
         self._sequence += 1
         self._final = self._folder / f"{self._stem}.ndjson.zst"
@@ -217,6 +217,14 @@ def write_durably(path: Path, content: bytes, mode: int = 0o600) -> None:
         os.fsync(file.fileno())
     os.replace(temporary, path)
     fsync_folder(path.parent)
+
+
+def make_private_folder(folder: Path) -> None:
+    """Create a folder and its missing parents for this user alone; the ones that exist are left as they are."""
+    for part in (*reversed(folder.parents), folder):
+        # Path.mkdir(parents=True) gives its mode to the last folder only.
+        if not part.exists():
+            part.mkdir(mode=0o700, exist_ok=True)
 
 
 def fsync_folder(folder: Path) -> None:

@@ -36,7 +36,13 @@ import zstandard
 from hub_pipeline.errors import DataRefusedError, WarehouseError
 from hub_pipeline.warehouse import ledger
 from hub_pipeline.warehouse.crashpoints import crash_point
-from hub_pipeline.warehouse.landing import LandedFile, LoadContext, landed_files, write_durably
+from hub_pipeline.warehouse.landing import (
+    LandedFile,
+    LoadContext,
+    landed_files,
+    make_private_folder,
+    write_durably,
+)
 from hub_pipeline.warehouse.lock import Fence
 from hub_pipeline.warehouse.raw import RawStream, StreamResult
 from hub_pipeline.warehouse.sql import glob_escape, ident, idents, literal, qualified, struct_literal
@@ -94,6 +100,7 @@ class RawLoader:
         self._landing_root = landing_root
         self._ensured: set[RawStreamKey] = set()
         self._seen: dict[str, set[Path]] = {}
+        self._caught_up: set[Path] = set()
 
     def ensure_tables(self, stream: RawStream) -> None:
         """Create the stream's tables and ``_current`` views, or add the columns that are new.
@@ -123,6 +130,8 @@ class RawLoader:
             LockHeldError: a later run has taken over; nothing of the file is kept.
         """
         self.ensure_tables(stream)
+        if file.run_id == self._load.run_id:
+            self.load_missing(stream)
         loaded = self._connection.execute(
             "SELECT sha256 FROM _ledger.files "
             "WHERE source = $source AND object = $object AND run_id = $run_id AND file = $file",
@@ -167,13 +176,16 @@ class RawLoader:
     def load_missing(self, stream: RawStream) -> int:
         """Load what earlier runs landed for this object and did not commit, in the order of the runs.
 
-        Call it before the first file of the run: a file that is complete in landing is then always loaded before
-        the next publish, so raw rebuilt from landing is the same raw.
+        Happens by itself before the first file of the run: a file that is complete in landing is always loaded
+        before the next publish, so raw rebuilt from landing is the same raw.
 
         Returns:
             The number of versions appended.
         """
         folder = self._landing_root / stream.source / stream.object
+        if folder in self._caught_up:
+            return 0
+        self._caught_up.add(folder)
         ended = {
             row[0]
             for row in self._connection.execute(
@@ -214,6 +226,7 @@ class RawLoader:
             DataRefusedError: the list has shrunk too much; nothing was marked as deleted.
         """
         self.ensure_tables(stream)
+        self.load_missing(stream)
         for one in (stream, *stream.also):
             if result.status == "complete" and one.snapshot and one.kind == "versions":
                 self._complete_seen(stream, files)
@@ -541,7 +554,7 @@ class RawLoader:
 
     def _write_complete(self, stream: RawStream, files: Sequence[LandedFile], result: StreamResult) -> None:
         folder = self._run_folder(stream, self._load.run_id)
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_folder(folder)
         definition = folder / DEFINITION_NAME
         if not definition.exists():
             write_durably(definition, json.dumps(asdict(stream), indent=1).encode())

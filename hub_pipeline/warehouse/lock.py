@@ -18,6 +18,7 @@ from types import TracebackType
 import duckdb
 
 from hub_pipeline.errors import LockHeldError, WarehouseError
+from hub_pipeline.warehouse.landing import make_private_folder
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class RunLock:
         if self._descriptor is not None:
             raise LockHeldError(f"This process already holds the run lock {self.path}.")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private_folder(self.path.parent)
             # O_CLOEXEC (the default): a child process must not keep the lock of a parent that was killed.
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:

@@ -112,3 +112,28 @@ def run(data_dir: Path, day: date = DAY) -> Iterator[Run]:
 def publish_day(one: Run, day: date = DAY) -> None:
     """Commit the publish intent of a day, as far as the loader is concerned a publish."""
     ledger.record_intent(one.connection, one.fence, day, day, close_of(day))
+
+
+def build_day(one: Run) -> None:
+    """Tables and views such as the models make: one staging table, one mart with all days, dependent views."""
+    for statement in (
+        "CREATE SCHEMA IF NOT EXISTS staging",
+        "CREATE SCHEMA IF NOT EXISTS marts",
+        "CREATE SCHEMA IF NOT EXISTS hub",
+        "CREATE OR REPLACE TABLE staging.organisations AS "
+        "SELECT id, name, seats::BIGINT AS seats, _recorded_at AS recorded_at FROM raw_hubspot.companies",
+        "CREATE TABLE IF NOT EXISTS marts.organisation_daily "
+        "(as_of DATE, known_at DATE, org_id VARCHAR, name VARCHAR, seats BIGINT, reasons VARCHAR[])",
+        f"DELETE FROM marts.organisation_daily WHERE as_of = DATE '{one.load.as_of}'",
+        f"INSERT INTO marts.organisation_daily SELECT DATE '{one.load.as_of}', DATE '{one.load.as_of}', id, "
+        "arg_max(name, recorded_at), arg_max(seats, recorded_at), ['a', 'b'] FROM staging.organisations GROUP BY id",
+        "COMMENT ON TABLE marts.organisation_daily IS 'One row for each organisation and day'",
+        "CREATE OR REPLACE VIEW hub.z_organisations AS SELECT org_id, seats FROM marts.organisation_daily "
+        "WHERE as_of = (SELECT max(as_of) FROM marts.organisation_daily) ORDER BY org_id",
+        "COMMENT ON VIEW hub.z_organisations IS 'All organisations; it''s a list'",
+        "COMMENT ON COLUMN hub.z_organisations.seats IS 'seats of the day'",
+        "CREATE OR REPLACE VIEW hub.a_first AS FROM hub.z_organisations",
+        'CREATE OR REPLACE VIEW hub.freshness AS SELECT source, "object", as_of, status, records, message, '
+        "data_through FROM _published.freshness ORDER BY as_of, source",
+    ):
+        one.connection.execute(statement)

@@ -295,7 +295,7 @@ def test_events_are_inserted_once_and_never_deleted(tmp_path: Path) -> None:
         source="hubspot",
         object="companies",
         table="property_history",
-        json_columns={"id": "VARCHAR", "history": "STRUCT(\"at\" TIMESTAMP, value VARCHAR)[]"},
+        json_columns={"id": "VARCHAR", "history": 'STRUCT("at" TIMESTAMP, value VARCHAR)[]'},
         columns={"id": "VARCHAR", "changed_at": "TIMESTAMP", "value": "VARCHAR"},
         select='r.id, h."at" AS changed_at, h.value, h."at" AS _changed_at',
         from_clause="landed AS r, unnest(r.history) AS t(h)",

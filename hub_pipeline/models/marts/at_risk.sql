@@ -207,36 +207,25 @@ downgrades AS (
     INNER JOIN intermediate.subscription_intervals AS f ON r.subscription_id = f.subscription_id
     WHERE f.is_running AND f.from_on > $as_of AND (f.seats < r.seats OR f.mrr < r.mrr)
 ),
-payments AS (
-    SELECT
-        subscription_id,
-        org_id,
-        from_on,
-        to_on,
-        status,
-        max(CASE WHEN status <> 'past_due' THEN from_on END)
-            OVER (PARTITION BY subscription_id ORDER BY valid_from ROWS UNBOUNDED PRECEDING) AS last_fine_on,
-        min(CASE WHEN status = 'past_due' THEN from_on END)
-            OVER (PARTITION BY subscription_id ORDER BY valid_from ROWS UNBOUNDED PRECEDING) AS first_overdue_on
+overdue_now AS (
+    SELECT subscription_id, org_id, valid_from
     FROM intermediate.subscription_intervals
-    WHERE from_on <= $as_of
+    WHERE status = 'past_due' AND from_on <= $as_of AND (to_on IS NULL OR to_on > $as_of)
 ),
-overdue_starts AS (
-    SELECT p.org_id, p.subscription_id, min(q.from_on) AS overdue_since
-    FROM payments AS p
-    INNER JOIN intermediate.subscription_intervals AS q
-        ON
-            p.subscription_id = q.subscription_id
-            AND q.status = 'past_due'
-            AND q.from_on >= coalesce(p.last_fine_on, p.first_overdue_on)
-            AND q.from_on <= p.from_on
-    WHERE p.status = 'past_due' AND (p.to_on IS NULL OR p.to_on > $as_of)
-    GROUP BY p.org_id, p.subscription_id
+last_fine AS (
+    SELECT n.subscription_id, max(i.valid_from) AS fine_at
+    FROM overdue_now AS n
+    INNER JOIN intermediate.subscription_intervals AS i
+        ON n.subscription_id = i.subscription_id AND i.status <> 'past_due' AND i.valid_from < n.valid_from
+    GROUP BY n.subscription_id
 ),
 overdue AS (
-    SELECT DISTINCT org_id
-    FROM overdue_starts
-    WHERE CAST($as_of AS DATE) - overdue_since > 30
+    SELECT DISTINCT n.org_id
+    FROM overdue_now AS n
+    INNER JOIN intermediate.subscription_intervals AS i
+        ON n.subscription_id = i.subscription_id AND i.status = 'past_due' AND i.valid_from <= n.valid_from
+    LEFT JOIN last_fine AS l ON n.subscription_id = l.subscription_id
+    WHERE (l.fine_at IS NULL OR i.valid_from > l.fine_at) AND CAST($as_of AS DATE) - i.from_on > 30
 ),
 paused AS (
     SELECT DISTINCT org_id

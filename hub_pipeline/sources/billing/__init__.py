@@ -1,0 +1,8 @@
+"""Billing: extracts in a folder, under one file contract (docs/billing.md), into raw_billing."""
+
+from __future__ import annotations
+
+from hub_pipeline.sources.billing.loading import load, object_names
+from hub_pipeline.sources.billing.tables import ensure, resolve_customers
+
+__all__ = ["ensure", "load", "object_names", "resolve_customers"]

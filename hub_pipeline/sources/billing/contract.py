@@ -9,27 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from typing import Any
 
 import yaml
 
 from hub_pipeline.warehouse.sql import ident, literal
-
-#: ISO 4217 by number of decimals; every currency that is not in the first three lists has two.
-CURRENCIES: dict[int, tuple[str, ...]] = {
-    0: tuple("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split()),
-    3: tuple("BHD IQD JOD KWD LYD OMR TND".split()),
-    4: ("CLF", "UYW"),
-    2: tuple(
-        (
-            "AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF "
-            "CHE CHF CHW CNY COP COU CRC CUC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ "
-            "GYD HKD HNL HRK HTG HUF IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD "
-            "MMK MNT MOP MRU MUR MVR MWK MXN MXV MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD "
-            "RUB SAR SBD SCR SDG SEK SGD SHP SLE SLL SOS SRD SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH "
-            "USD USN UYU UZS VED VES WST XCD XCG YER ZAR ZMW ZWG ZWL"
-        ).split()
-    ),
-}
 
 #: More seats than this on one line are a mistake in the extract, not a customer.
 MAX_SEATS = 1_000_000
@@ -118,7 +102,7 @@ class Column:
         if self.type == "boolean":
             return f"CASE lower({v}) WHEN 'true' THEN true WHEN 'false' THEN false END"
         if self.type == "currency":
-            codes = ", ".join(literal(code) for group in CURRENCIES.values() for code in group)
+            codes = ", ".join(literal(code) for group in currencies().values() for code in group)
             return f"CASE WHEN upper({v}) IN ({codes}) THEN upper({v}) END"
         if self.type == "enum":
             return f"CASE WHEN {v} IN ({', '.join(map(literal, self.values))}) THEN {v} END"
@@ -161,7 +145,10 @@ ROW_RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "subscriptions": (
         ("ended_at: before started_at", "ended_at < started_at"),
         ("cancel_at: before started_at", "cancel_at < started_at"),
-        ("current_period_end_at: before current_period_start_at", "current_period_end_at < current_period_start_at"),
+        (
+            "current_period_end_at: before current_period_start_at",
+            "current_period_end_at < current_period_start_at",
+        ),
     ),
     "subscription_items": (
         (
@@ -187,11 +174,16 @@ def _between(value: str, low: str, high: str) -> str:
 
 
 @cache
+def currencies() -> dict[int, tuple[str, ...]]:
+    """ISO 4217 codes by the number of decimals of the currency (currencies.yaml)."""
+    return {int(exponent): tuple(codes.split()) for exponent, codes in _yaml("currencies.yaml").items()}
+
+
+@cache
 def contract() -> dict[str, Table]:
     """The tables of the contract, in the order in which they are loaded."""
-    text = resources.files("hub_pipeline.sources.billing").joinpath("contract.yaml").read_text(encoding="utf-8")
     tables: dict[str, Table] = {}
-    for name, table in yaml.safe_load(text)["tables"].items():
+    for name, table in _yaml("contract.yaml")["tables"].items():
         columns = {
             column: Column(
                 name=column,
@@ -212,3 +204,8 @@ def contract() -> dict[str, Table]:
             columns=columns,
         )
     return tables
+
+
+def _yaml(name: str) -> Any:
+    text = resources.files("hub_pipeline.sources.billing").joinpath(name).read_text(encoding="utf-8")
+    return yaml.safe_load(text)

@@ -114,7 +114,9 @@ def survey(folder: Path, mappings: Sequence[FileMapping], settle_seconds: int) -
             elif entry.is_dir():
                 _survey_source(Path(entry.path), mappings, now - settle_seconds, found)
             else:
-                found.not_mapped.append(f"{entry.name} (move it into a folder named after the billing system)")
+                found.not_mapped.append(
+                    f"{entry.name} (move it into a folder named after the billing system)"
+                )
     except OSError as error:
         raise ConfigurationError(
             f"The billing folder {error.filename or folder} cannot be read: {error.strerror}. Nothing was changed; "
@@ -124,7 +126,9 @@ def survey(folder: Path, mappings: Sequence[FileMapping], settle_seconds: int) -
     return found
 
 
-def _survey_source(folder: Path, mappings: Sequence[FileMapping], settled_before: float, found: Survey) -> None:
+def _survey_source(
+    folder: Path, mappings: Sequence[FileMapping], settled_before: float, found: Survey
+) -> None:
     for entry in sorted(os.scandir(folder), key=lambda e: e.name):
         name = f"{folder.name}/{entry.name}"
         if entry.name.startswith("."):
@@ -163,7 +167,9 @@ def _recognise(path: Path, source: str, mappings: Sequence[FileMapping]) -> Extr
 
 def _format(path: Path) -> Format:
     suffixes = path.name.removesuffix(".gz").removesuffix(".zst").rsplit(".", 1)
-    return "jsonl" if suffixes[-1] in ("jsonl", "ndjson") else "parquet" if suffixes[-1] == "parquet" else "csv"
+    return (
+        "jsonl" if suffixes[-1] in ("jsonl", "ndjson") else "parquet" if suffixes[-1] == "parquet" else "csv"
+    )
 
 
 def sha256(path: Path) -> tuple[str, int]:
@@ -191,7 +197,10 @@ def copy(extract: Extract, sha: str, folder: Path) -> Copy:
     target = folder / f"{sha}.{extract.format}"
     digest = hashlib.sha256()
     try:
-        with _open(extract.path) as file, open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
+        with (
+            _open(extract.path) as file,
+            open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out,
+        ):
             content = _decompressed(_hashed(file, digest), extract.path.name)
             has_quotes = False
             if extract.format == "parquet":
@@ -247,7 +256,9 @@ def _decompressed(chunks: Iterator[bytes], name: str) -> Iterator[bytes]:
                 finished = decoder.eof
                 total += len(plain)
                 if total > MAX_BYTES:
-                    raise RejectedFileError(f"it holds more than {MAX_BYTES // 1024**3} GiB when decompressed")
+                    raise RejectedFileError(
+                        f"it holds more than {MAX_BYTES // 1024**3} GiB when decompressed"
+                    )
                 yield plain
                 chunk = decoder.unused_data if finished else b""
     except (zlib.error, zstandard.ZstdError) as error:

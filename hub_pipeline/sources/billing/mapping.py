@@ -7,17 +7,17 @@ What a mapping cannot turn into the contract's form is left as it is, so that va
 
 from __future__ import annotations
 
+import datetime
 import re
 import tomllib
 from collections.abc import Iterable, Sequence
-from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from hub_pipeline.errors import ConfigurationError
-from hub_pipeline.sources.billing.contract import CURRENCIES, Table, contract
+from hub_pipeline.sources.billing.contract import Table, contract, currencies
 from hub_pipeline.warehouse.sql import literal
 
 _DATE_IN_NAME = "{date}"
@@ -94,7 +94,9 @@ class TableMapping(_Part):
                 if table.columns[name].type not in ("minor", "unit_minor"):
                     raise ValueError(f"{name} is not money, so it has no unit")
                 if not (self.currency or self.currency_column or "currency" in self.columns):
-                    raise ValueError(f"{name} is in major units: say in which currency (currency or currency_column)")
+                    raise ValueError(
+                        f"{name} is in major units: say in which currency (currency or currency_column)"
+                    )
         return self
 
 
@@ -110,7 +112,7 @@ class FileMapping(_Part):
     """
 
     name: str
-    date: date | None = None
+    date: datetime.date | None = None
     kind: Literal["full", "delta"] = "full"
     delimiter: str = Field(",", min_length=1, max_length=1, pattern=r'^[^"\r\n]$')
     decimal: Literal[".", ","] = "."
@@ -125,16 +127,20 @@ class FileMapping(_Part):
             raise ValueError(f"{self.name}: decimal and thousands cannot be the same character")
         return self
 
-    def matches(self, file_name: str) -> date | None:
+    def matches(self, file_name: str) -> datetime.date | None:
         """The extract's date if the file is of this kind; a name with an impossible date is not."""
-        pattern = re.escape(self.name).replace(r"\*", ".*").replace(re.escape(_DATE_IN_NAME), r"(\d{4}-\d{2}-\d{2})", 1)
+        pattern = (
+            re.escape(self.name)
+            .replace(r"\*", ".*")
+            .replace(re.escape(_DATE_IN_NAME), r"(\d{4}-\d{2}-\d{2})", 1)
+        )
         found = re.fullmatch(pattern, file_name)
         if not found:
             return None
         if self.date:
             return self.date
         try:
-            return date.fromisoformat(found[1])
+            return datetime.date.fromisoformat(found[1])
         except ValueError:
             return None
 
@@ -182,7 +188,9 @@ def identity(table: Table, header: Sequence[str]) -> TableMapping:
     return TableMapping(table=table.name, columns={n: Value(column=n) for n in header if n in table.columns})
 
 
-def text_expressions(mapping: TableMapping, file: FileMapping | None, header: Sequence[str]) -> dict[str, str]:
+def text_expressions(
+    mapping: TableMapping, file: FileMapping | None, header: Sequence[str]
+) -> dict[str, str]:
     """SQL of the text of each mapped column over ``f``, the list of a line's fields in the order of `header`.
 
     Raises:
@@ -263,16 +271,18 @@ def _iso(text: str, form: str) -> str:
 def _minor(text: str, currency: str, decimals: int) -> str:
     """12.50 USD becomes 1250, 1000 JPY 1000; more decimals than the currency has are left to be quarantined."""
     branches = []
-    for exponent, codes in CURRENCIES.items():
+    for exponent, codes in currencies().items():
         quoted = ", ".join(map(literal, codes))
         allowed = exponent + decimals
         pattern = rf"-?\d{{1,12}}(\.\d{{1,{allowed}}}0*)?" if allowed else r"-?\d{1,12}(\.0+)?"
         scaled = f"CAST({text} AS DECIMAL(28,{max(allowed, 1)})) * {10**exponent}"
         target = f"CAST({scaled} AS DECIMAL(38,12))" if decimals else f"CAST({scaled} AS BIGINT)"
-        written = f"regexp_replace(CAST({target} AS VARCHAR), '\\.?0+$', '')" if decimals else f"CAST({target} AS VARCHAR)"
+        written = (
+            f"regexp_replace(CAST({target} AS VARCHAR), '\\.?0+$', '')"
+            if decimals
+            else f"CAST({target} AS VARCHAR)"
+        )
         branches.append(
             f"WHEN upper({currency}) IN ({quoted}) AND regexp_full_match({text}, {literal(pattern)}) THEN {written}"
         )
     return f"CASE {' '.join(branches)} ELSE {text} || coalesce(' ' || {currency}, ' without a currency') END"
-
-

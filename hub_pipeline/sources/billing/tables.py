@@ -11,7 +11,7 @@ from __future__ import annotations
 import duckdb
 
 from hub_pipeline.settings import Settings
-from hub_pipeline.sources.billing.contract import CURRENCIES, Table, contract
+from hub_pipeline.sources.billing.contract import Table, contract, currencies
 from hub_pipeline.warehouse.sql import ident, idents, literal
 
 _BOOKKEEPING = (
@@ -50,7 +50,7 @@ def ensure(connection: duckdb.DuckDBPyConnection) -> None:
     """Create what is missing, so that models can read empty tables where billing is not configured."""
     connection.execute("CREATE SCHEMA IF NOT EXISTS raw_billing")
     connection.execute(_FILES)
-    codes = ", ".join(f"({literal(c)}, {e})" for e, group in CURRENCIES.items() for c in group)
+    codes = ", ".join(f"({literal(c)}, {e})" for e, group in currencies().items() for c in group)
     connection.execute(f"INSERT OR IGNORE INTO raw_billing.currencies VALUES {codes}")
     for table in contract().values():
         _ensure_table(connection, table)
@@ -59,8 +59,12 @@ def ensure(connection: duckdb.DuckDBPyConnection) -> None:
 def _ensure_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     name = f"raw_billing.{ident(table.name)}"
     typed = ", ".join(f"{ident(c.name)} {c.sql_type}" for c in table.columns.values())
-    connection.execute(f"CREATE TABLE IF NOT EXISTS {name} (source VARCHAR, {typed}, extra VARCHAR, {_BOOKKEEPING})")
-    connection.execute(f"COMMENT ON TABLE {name} IS {literal(f'Billing: {table.meaning}; append-only versions.')}")
+    connection.execute(
+        f"CREATE TABLE IF NOT EXISTS {name} (source VARCHAR, {typed}, extra VARCHAR, {_BOOKKEEPING})"
+    )
+    connection.execute(
+        f"COMMENT ON TABLE {name} IS {literal(f'Billing: {table.meaning}; append-only versions.')}"
+    )
     for column in table.columns.values():
         connection.execute(f"COMMENT ON COLUMN {name}.{ident(column.name)} IS {literal(column.meaning)}")
     key = idents(("source", *table.key))
@@ -70,12 +74,13 @@ def _ensure_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
         f"ORDER BY _changed_at DESC, _recorded_at DESC, _file_no DESC, _line DESC) = 1"
     )
     # Settled rule 1: the first version of a record is dated by its creation. Which version is the first depends on
-    # what was known, so the table keeps the change as it was told and this view adds the row dated by creation.
+    # what was known, so the table keeps the change as it was told and this view adds the row dated by creation
+    # (_told_at keeps the change time).
     created = f"CAST({ident(table.created)} AS TIMESTAMP)"
     connection.execute(
         f"CREATE OR REPLACE VIEW raw_billing.{ident(table.name + '_versions')} AS "
-        f"SELECT *, false AS _is_dated_by_creation FROM {name} UNION ALL "
-        f"SELECT * REPLACE ({created} AS _changed_at, greatest({created}, _floor) AS _recorded_at), true FROM "
+        f"SELECT *, _changed_at AS _told_at FROM {name} UNION ALL "
+        f"SELECT * REPLACE ({created} AS _changed_at, greatest({created}, _floor) AS _recorded_at), _changed_at FROM "
         f"(SELECT * FROM {name} QUALIFY _changed_at = min(_changed_at) OVER (PARTITION BY {key} "
         f"ORDER BY coalesce(_floor, TIMESTAMP '1900-01-01'))) WHERE {created} < _changed_at AND NOT _absent"
     )
@@ -101,7 +106,9 @@ def resolve_customers(connection: duckdb.DuckDBPyConnection, settings: Settings)
             {"name": external},
         ).fetchone()
         value = ident(external) if has_column is not None and has_column[0] else "NULL::VARCHAR"
-        organisations = f"SELECT id AS org_id, nullif({value}, '') AS external_id FROM raw_hubspot.organisations_current"
+        organisations = (
+            f"SELECT id AS org_id, nullif({value}, '') AS external_id FROM raw_hubspot.organisations_current"
+        )
     connection.execute("DELETE FROM raw_billing.customer_organisations")
     connection.execute(
         f"INSERT INTO raw_billing.customer_organisations WITH organisations AS ({organisations}), "

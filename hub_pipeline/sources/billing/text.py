@@ -18,8 +18,8 @@ from hub_pipeline.warehouse.sql import ident, literal
 _NO_DELIMITER = "\x1f\x1e\x1f\x1e"
 
 _UNREADABLE_REASON = (
-    f"CASE WHEN starts_with(raw, chr(0)) THEN split_part(raw, chr(0), 2) "
-    f"WHEN contains(raw, chr(0)) THEN 'NUL byte' END"
+    "CASE WHEN starts_with(raw, chr(0)) THEN split_part(raw, chr(0), 2) "
+    "WHEN contains(raw, chr(0)) THEN 'NUL byte' END"
 )
 
 
@@ -126,7 +126,9 @@ def _jsonl(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 def _parquet(connection: duckdb.DuckDBPyConnection, copy: Copy) -> list[str]:
     try:
-        described = connection.execute("DESCRIBE SELECT * FROM read_parquet($path)", {"path": str(copy.path)}).fetchall()
+        described = connection.execute(
+            "DESCRIBE SELECT * FROM read_parquet($path)", {"path": str(copy.path)}
+        ).fetchall()
         names = [row[0] for row in described]
         _check_names(names)
         fields = ", ".join(f"CAST({ident(name)} AS VARCHAR)" for name in names)

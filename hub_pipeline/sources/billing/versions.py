@@ -96,18 +96,20 @@ def append(
         "false",
     )
     is_list = kind == "full" and table.absence_is_deletion
-    returned = "b._absent" if is_list else "false"
+    came_back = "a.updated_at <= b._changed_at" if is_list else "false"
     run(
         f"CREATE OR REPLACE TEMP TABLE billing_seen AS SELECT a.* FROM ("
         f"SELECT * FROM billing_accepted QUALIFY row_number() OVER (PARTITION BY {key} "
         f"ORDER BY updated_at DESC NULLS LAST) = 1) AS a LEFT JOIN billing_before AS b "
         f"ON {_same(table, 'a', 'b')} WHERE CASE WHEN b.source IS NULL THEN a.updated_at IS NULL "
-        f"WHEN {returned} THEN coalesce(a.updated_at, $seen_at) <= b._changed_at OR a.updated_at IS NULL "
-        f"ELSE a.updated_at IS NULL AND a._hash <> b._hash OR a.updated_at IS NULL AND b._absent END"
+        f"WHEN b._absent THEN a.updated_at IS NULL OR {came_back} "
+        f"ELSE a.updated_at IS NULL AND a._hash <> b._hash END"
     )
     inserted += insert("SELECT * FROM billing_seen", "$seen_at::TIMESTAMP", own_deletion, "false")
     deleted = 0
-    connection.execute("CREATE OR REPLACE TEMP TABLE billing_gone AS SELECT * FROM billing_before WHERE false")
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE billing_gone AS SELECT * FROM billing_before WHERE false"
+    )
     if is_list:
         run(
             f"INSERT INTO billing_gone SELECT b.* FROM billing_before AS b "
@@ -131,8 +133,9 @@ def append(
         )
         if table.absence_is_deletion:
             deleted += insert(
-                f"SELECT t.* FROM billing_seen AS t WHERE NOT EXISTS (SELECT 1 FROM billing_before AS b "
-                f"WHERE {_same(table, 'b', 't')}) AND {untold}",
+                f"SELECT t.* FROM billing_accepted AS t WHERE (t.updated_at IS NULL OR t.updated_at <= $seen_at) "
+                f"AND NOT EXISTS (SELECT 1 FROM billing_before AS b WHERE {_same(table, 'b', 't')}) AND {untold} "
+                f"QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY t.updated_at DESC NULLS LAST) = 1",
                 "$next_seen::TIMESTAMP",
                 "$next_seen::TIMESTAMP",
                 "true",

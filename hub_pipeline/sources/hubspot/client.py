@@ -163,7 +163,9 @@ class HubSpotClient:
         self._version = environment.hubspot_api_version
         self.budget = Budget("HubSpot", settings.time_budget_seconds, "hubspot.time_budget_seconds")
         self._pool = BoundedPool(self.budget, workers=settings.workers)
-        self._api = ApiClient(Configuration(access_token=token, host=address))
+        configuration = Configuration(host=address)
+        configuration.access_token = token
+        self._api = ApiClient(configuration)
         self._api.rest_client.pool_manager = self._pool
         self._api.user_agent = f"hub-pipeline/{metadata.version('hub-pipeline')} hubspot-api-client-python"
         self._api.set_default_header("Accept-Encoding", "gzip")

@@ -1,0 +1,21 @@
+/*---
+description: >
+  Exchange rates from the fx_rates files of the billing folder, one row for each version of a rate. A rate is dated by
+  the start of its first day, so a file with old rates makes them known for the old days; a corrected rate is known
+  from its correction on. Where two billing systems give the same rate at the same instant the lower one is taken. A
+  rate that a later file marks as deleted stays.
+grain: [currency, valid_from, recorded_at]
+columns:
+  currency: {type: VARCHAR, meaning: "ISO 4217", not_null: true}
+  rate: {type: "DECIMAL(18,8)", meaning: "one unit of currency in the reporting currency", not_null: true}
+  valid_from: {type: DATE, meaning: "first day of the rate", not_null: true}
+  recorded_at: {type: TIMESTAMP, meaning: "instant this row became known", not_null: true}
+---*/
+SELECT
+  currency,
+  CAST(min(rate) AS DECIMAL(18,8)) AS rate,
+  valid_from,
+  _recorded_at AS recorded_at
+FROM raw_billing.fx_rates_versions
+WHERE _deleted_at IS NULL
+GROUP BY currency, valid_from, _recorded_at

@@ -1,0 +1,448 @@
+"""One run of one day, without Dagster: lock, read the sources, fill, stage, build, check, publish.
+
+The assets call the pieces of `DailyRun` one after the other, so the command line and the UI do the same. The run lock
+is held from `__enter__` to `__exit__`, and so is the one connection to the build file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from time import perf_counter
+from types import TracebackType
+
+import duckdb
+
+from hub_pipeline.errors import ConfigurationError, DataRefusedError, HubPipelineError
+from hub_pipeline.models import CheckResult, Model, ModelRun, catalog, run_checks
+from hub_pipeline.models.engine import (
+    create_input_tables,
+    day_close,
+    model_parameters,
+    run_models,
+)
+from hub_pipeline.settings import Environment, HubSpotObject, Settings
+from hub_pipeline.sources import billing, hubspot, intercom
+from hub_pipeline.sources.hubspot.streams import (
+    MERGED_IDS,
+    account_stream,
+    associations_stream,
+    object_stream,
+    owners_stream,
+    pipelines_stream,
+    properties_stream,
+)
+from hub_pipeline.sources.intercom.streams import (
+    admins_stream,
+    companies_stream,
+    contacts_stream,
+    conversation_parts_stream,
+    conversations_stream,
+    workspace_stream,
+)
+from hub_pipeline.sources.progress import NullProgress, Progress
+from hub_pipeline.warehouse import ledger
+from hub_pipeline.warehouse.database import Warehouse
+from hub_pipeline.warehouse.landing import LandedFile, LoadContext
+from hub_pipeline.warehouse.loader import RawLoader
+from hub_pipeline.warehouse.lock import Fence, RunLock
+from hub_pipeline.warehouse.mapping import MissingProperty, create_mapped_views
+from hub_pipeline.warehouse.publish import publish
+from hub_pipeline.warehouse.raw import RawStream, StreamResult
+from hub_pipeline.warehouse.sql import qualified
+
+#: Sources in the order in which they are read.
+SOURCES = ("hubspot", "intercom", "billing")
+
+#: What to do about a source that is not configured.
+HOW_TO_CONFIGURE = {
+    "hubspot": "HubSpot is not configured: set HUBSPOT_ACCESS_TOKEN.",
+    "intercom": "Intercom is not configured: set INTERCOM_ACCESS_TOKEN.",
+    "billing": "Billing is not configured: put extracts into the billing folder of the settings.",
+}
+
+#: What cannot be answered without a source.
+NEEDED_FOR = {
+    "hubspot": "without HubSpot there are no deals, contacts, owners, NPS answers or custom contracts: "
+    "renewal deals, detractors, tier overrides and who owns an organisation stay unknown",
+    "intercom": "without Intercom there are no conversations: the interactions of large clients stay unknown",
+    "billing": "without billing there are no subscriptions: seats, MRR, growth, contraction, churn and contract "
+    "terms stay unknown",
+}
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What a run did, for the closing summary.
+
+    Attributes:
+        run_id: of the ledger.
+        as_of: the day.
+        sources: one result for each object of each source, in reading order.
+        rows: ``marts.x`` and ``hub.x`` -> rows of the day, or of the view.
+        checks: checks that did not pass; only warnings, else the run would have failed.
+        missing_properties: mapped HubSpot properties that the portal does not have.
+        not_configured: source -> what cannot be answered without it.
+        published: the file analysts open.
+        seconds: wall time from taking the lock to the published file.
+    """
+
+    run_id: str
+    as_of: date
+    sources: tuple[StreamResult, ...]
+    rows: dict[str, int]
+    checks: tuple[CheckResult, ...]
+    missing_properties: tuple[MissingProperty, ...]
+    not_configured: dict[str, str]
+    published: Path | None
+    seconds: float
+
+    @property
+    def quarantined(self) -> dict[str, int]:
+        """``source object`` -> rows kept aside."""
+        return {f"{r.source} {r.object}": r.quarantined for r in self.sources if r.quarantined}
+
+    @property
+    def partial(self) -> bool:
+        """An optional object was forbidden: published, but exit code 4 (settled 22)."""
+        return any(result.status in ("forbidden", "failed") for result in self.sources)
+
+
+def last_closed_day(settings: Settings, now: datetime | None = None) -> date:
+    """Yesterday in the reporting time zone."""
+    here = now.astimezone(settings.zone) if now is not None else datetime.now(settings.zone)
+    return here.date() - timedelta(days=1)
+
+
+def check_day(day: date, settings: Settings) -> None:
+    """Refuse days that have not ended, and days before the first partition.
+
+    Raises:
+        ConfigurationError: with what to change.
+    """
+    last = last_closed_day(settings)
+    if day > last:
+        raise ConfigurationError(
+            f"{day} has not ended yet in {settings.reporting_tz}; the last closed day is {last}. Nothing was read."
+        )
+    if day < settings.run.first_day:
+        raise ConfigurationError(
+            f"{day} lies before the first day of the warehouse, {settings.run.first_day}. Nothing was read; "
+            "set run.first_day to an earlier day."
+        )
+
+
+def object_names(source: str, settings: Settings) -> list[str]:
+    """Names of the raw tables of a source, known without asking it."""
+    if source == "hubspot":
+        return hubspot.streams(settings)
+    if source == "intercom":
+        return intercom.streams()
+    return list(billing.object_names())
+
+
+@dataclass
+class DailyRun:
+    """One run of one day, or of several days for a backfill of marts; a context manager that holds the run lock.
+
+    Args:
+        settings: of the run.
+        environment: secrets, addresses, data folder.
+        days: local days to build, oldest first; what the sources send is recorded for the last one.
+        progress: who is told what the sources do.
+
+    Raises (on entry):
+        ConfigurationError: a day has not ended or lies before the first partition.
+        LockHeldError: another run holds the lock.
+        WarehouseError: the build file cannot be used.
+    """
+
+    settings: Settings
+    environment: Environment
+    days: tuple[date, ...]
+    progress: Progress = field(default_factory=NullProgress)
+
+    results: list[StreamResult] = field(default_factory=list, init=False)
+    rows: dict[str, int] = field(default_factory=dict, init=False)
+    failed_checks: list[CheckResult] = field(default_factory=list, init=False)
+    missing_properties: list[MissingProperty] = field(default_factory=list, init=False)
+    published: Path | None = field(default=None, init=False)
+
+    connection: duckdb.DuckDBPyConnection = field(init=False)
+    load: LoadContext = field(init=False)
+    fence: Fence = field(init=False)
+
+    @property
+    def as_of(self) -> date:
+        """The day the run is for; of several, the last."""
+        return self.days[-1]
+
+    def __enter__(self) -> DailyRun:
+        for day in self.days:
+            check_day(day, self.settings)
+        self._started = perf_counter()
+        self._stack = ExitStack()
+        self.warehouse = Warehouse.in_folder(self.environment.data_dir)
+        try:
+            self._lock = self._stack.enter_context(RunLock(self.environment.data_dir))
+            self.connection = self._stack.enter_context(self.warehouse.connect())
+            self._begin()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._finish(error)
+        finally:
+            self._stack.__exit__(kind, error, trace)
+
+    def fail(self, error: BaseException) -> None:
+        """Remember how the run ended, where the exception itself does not reach `__exit__` (as in Dagster)."""
+        self._error = self._error or error
+
+    def begin_again(self) -> None:
+        """Go on under a new run id, so that a second attempt at a source lands in a folder of its own."""
+        ledger.finish_run(self.connection, self.fence, "failed", "tried again")
+        self._begin()
+
+    def read_source(self, source: str, objects: Iterable[str] | None = None) -> list[StreamResult]:
+        """Extract a source and load what it sends, object by object as each one completes.
+
+        Args:
+            source: ``hubspot`` | ``intercom`` | ``billing``.
+            objects: names of raw tables to read; default all. Reference data is always read.
+
+        Returns:
+            One result for each object; for a source that is not configured one that says so.
+
+        Raises:
+            ConfigurationError: the credential is refused.
+            SourceUnavailableError: the source is down, too slow, or limits us.
+            DataRefusedError: a guard refused what it sent.
+        """
+        token = {
+            "hubspot": self.environment.hubspot_access_token,
+            "intercom": self.environment.intercom_access_token,
+        }
+        if source == "billing":
+            results = billing.load(
+                self.connection, self.settings, self.environment, self.load, self.fence, self.progress
+            )
+        elif token[source] is None:
+            message = HOW_TO_CONFIGURE[source]
+            names = object_names(source, self.settings)
+            results = [StreamResult(source, name, "not_configured", message=message) for name in names]
+        else:
+            results = [self._load_stream(*item) for item in self._extract(source, objects)]
+        self.results += results
+        return results
+
+    def fill_inputs(self, models: Iterable[Model] | None = None) -> tuple[ModelRun, ...]:
+        """Build ``inputs.*`` from raw; tables of sources that were never read are empty.
+
+        Raises:
+            ConfigurationError: this run was to read every source and none is configured.
+        """
+        if {r.source for r in self.results} == set(SOURCES) == set(self._not_configured()):
+            raise ConfigurationError(
+                f"No source is configured, so there is nothing to answer from. {' '.join(HOW_TO_CONFIGURE.values())}"
+            )
+        self._ensure_raw_tables()
+        self.missing_properties = create_mapped_views(self.connection, self.settings)
+        create_input_tables(self.connection, catalog())
+        return self._run(catalog().layer("inputs") if models is None else models, None)
+
+    def stage(self, models: Iterable[Model] | None = None) -> tuple[ModelRun, ...]:
+        """Build ``staging.*`` from ``inputs.*``."""
+        return self._run(catalog().layer("staging") if models is None else models, None)
+
+    def build_day(self, day: date, models: Iterable[Model] | None = None) -> tuple[ModelRun, ...]:
+        """Build the intermediate tables and marts of one day, known at its own close."""
+        chosen = catalog().layer("intermediate", "marts") if models is None else models
+        runs = self._run(chosen, day)
+        if day == self.as_of:
+            self.rows |= {run.model: run.rows for run in runs if run.model.startswith("marts.")}
+        return runs
+
+    def create_views(self, models: Iterable[Model] | None = None) -> tuple[ModelRun, ...]:
+        """(Re)create the views of ``hub`` and count their rows."""
+        ledger.ensure_published_schema(self.connection)
+        runs = self._run(catalog().layer("hub") if models is None else models, None)
+        counted = tuple(replace(run, rows=self.count(run.model)) for run in runs)
+        self.rows |= {run.model: run.rows for run in counted}
+        return counted
+
+    def check(self, model: Model, day: date | None = None) -> list[CheckResult]:
+        """Run the checks of a model and remember those that fail."""
+        day = day or self.as_of
+        parameters = model_parameters(day, day, self.settings)
+        results = run_checks(self.connection, model, day, day, parameters)
+        self.failed_checks += [result for result in results if not result.passed]
+        return results
+
+    def refuse_if_blocked(self) -> None:
+        """Stop before publishing when a blocking check failed.
+
+        Raises:
+            DataRefusedError: naming the checks with a first key each.
+        """
+        blocking = [result for result in self.failed_checks if result.blocks]
+        if blocking:
+            what = "; ".join(result.sentence() for result in blocking[:3])
+            more = f" and {len(blocking) - 3} more" if len(blocking) > 3 else ""
+            raise DataRefusedError(
+                f"Blocking checks refused the data of {self.as_of}: {what}{more}. "
+                "Nothing was published; the warehouse of before stays up."
+            )
+
+    def publish(self) -> Path:
+        """Write the published file and put it in the place of the old one."""
+        self.refuse_if_blocked()
+        result = publish(self.warehouse, self.connection, self.fence, self.load, self.settings, self.results)
+        self.published = result.path
+        return result.path
+
+    def columns(self, schema: str, table: str) -> dict[str, str]:
+        """Column -> type of a table of the build file, in order; empty if there is none."""
+        rows = self.connection.execute(
+            "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = current_database() "
+            "AND schema_name = $schema AND table_name = $table ORDER BY column_index",
+            {"schema": schema, "table": table},
+        ).fetchall()
+        return dict(rows)
+
+    def count(self, name: str) -> int:
+        """Rows of a table or view of the build file."""
+        schema, table = name.split(".", 1)
+        return int(
+            self.connection.execute(f"SELECT count(*) FROM {qualified(schema, table)}").fetchall()[0][0]
+        )
+
+    def report(self) -> RunReport:
+        """What the run has done so far."""
+        return RunReport(
+            run_id=self.load.run_id,
+            as_of=self.as_of,
+            sources=tuple(self.results),
+            rows=dict(self.rows),
+            checks=tuple(self.failed_checks),
+            missing_properties=tuple(self.missing_properties),
+            not_configured={source: NEEDED_FOR[source] for source in self._not_configured()},
+            published=self.published,
+            seconds=perf_counter() - self._started,
+        )
+
+    def _not_configured(self) -> list[str]:
+        delivered = {
+            r.source for r in self.results if r.status != "not_configured" and r.object != billing.FILES
+        }
+        return [s for s in SOURCES if s not in delivered and any(r.source == s for r in self.results)]
+
+    def _begin(self) -> None:
+        self._error: BaseException | None = None
+        self.load, self.fence = ledger.begin_run(
+            self.connection,
+            self._lock,
+            self.warehouse.state_path,
+            self.as_of,
+            day_close(self.as_of, self.settings.zone),
+        )
+        self._loader = RawLoader(self.connection, self.fence, self.load, self.warehouse.landing_root)
+
+    def _finish(self, error: BaseException | None) -> None:
+        error = error or self._error
+        if error is None:
+            status = "complete"
+        elif isinstance(error, DataRefusedError):
+            status = "refused"
+        elif isinstance(error, Exception):
+            status = "failed"
+        else:
+            status = "interrupted"
+        message = redact(str(error), self.environment) if error is not None else None
+        try:
+            ledger.finish_run(self.connection, self.fence, status, message)
+        except (duckdb.Error, HubPipelineError):
+            if error is None:
+                raise
+            # The connection or the fence is what failed; that error is already on its way, and the next run
+            # declares this one dead.
+
+    def _run(self, models: Iterable[Model], day: date | None) -> tuple[ModelRun, ...]:
+        runs = run_models(
+            self.connection, models, model_parameters(day, day, self.settings), guard=self.fence.check
+        )
+        ledger.mirror(self.connection, self.warehouse.state_path)
+        return runs
+
+    def _extract(
+        self, source: str, objects: Iterable[str] | None
+    ) -> Iterator[tuple[RawStream, list[LandedFile], StreamResult]]:
+        settings = self.settings if objects is None else _narrowed(self.settings, set(objects))
+        extract = hubspot.extract if source == "hubspot" else intercom.extract
+        yield from extract(settings, self.environment, self.warehouse.landing_root, self.load, self.progress)
+
+    def _load_stream(self, stream: RawStream, files: list[LandedFile], result: StreamResult) -> StreamResult:
+        self._loader.load_missing(stream)
+        inserted = sum(self._loader.load_file(stream, file) for file in files)
+        return self._loader.finish_stream(
+            stream, files, replace(result, inserted=inserted), self.settings.guards.max_shrink
+        )
+
+    def _ensure_raw_tables(self) -> None:
+        """Make the tables of sources that were never read, empty, so that the models need no cases."""
+        for stream in (*_hubspot_tables(), *_intercom_tables()):
+            self._loader.ensure_tables(stream)
+        with ledger.transaction(self.connection, self.fence):
+            billing.ensure(self.connection)
+            # Which organisation a customer is may have changed with what HubSpot sent in this run.
+            billing.resolve_customers(self.connection, self.settings)
+
+
+def _hubspot_tables() -> list[RawStream]:
+    """Tables of ``raw_hubspot`` that models read directly; objects are read through ``<object>_mapped`` views."""
+    derived = object_stream("organisations", [MERGED_IDS], ["-"]).also
+    return [
+        *derived,
+        account_stream(),
+        owners_stream(),
+        pipelines_stream(),
+        properties_stream([]),
+        associations_stream([]),
+    ]
+
+
+def _intercom_tables() -> list[RawStream]:
+    return [
+        workspace_stream(),
+        admins_stream(),
+        contacts_stream(),
+        companies_stream(),
+        conversations_stream(),
+        conversation_parts_stream(),
+    ]
+
+
+def _narrowed(settings: Settings, objects: set[str]) -> Settings:
+    """Settings that read only some HubSpot objects, and the associations that start from them."""
+    kept: dict[str, HubSpotObject] = {n: o for n, o in settings.hubspot.objects.items() if n in objects}
+    pairs = tuple(pair for pair in settings.hubspot.associations if pair[0] in kept)
+    hubspot = settings.hubspot.model_copy(update={"objects": kept, "associations": pairs})
+    return settings.model_copy(update={"hubspot": hubspot})
+
+
+def redact(text: str, environment: Environment) -> str:
+    """The text with every secret of the environment replaced by ``***``."""
+    for name in type(environment).model_fields:
+        value = getattr(environment, name)
+        secret = value.get_secret_value() if hasattr(value, "get_secret_value") else None
+        if secret:
+            text = text.replace(secret, "***")
+    return text

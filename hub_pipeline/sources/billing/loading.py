@@ -1,0 +1,434 @@
+"""Loads the billing folder: each file is checked, split into good and quarantined rows, and committed whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from datetime import time as clock
+from pathlib import Path
+
+import duckdb
+
+from hub_pipeline.errors import ConfigurationError, DataRefusedError, WarehouseError
+from hub_pipeline.settings import Environment, Settings
+from hub_pipeline.sources.billing import tables
+from hub_pipeline.sources.billing.check import Counts, check
+from hub_pipeline.sources.billing.contract import Table, contract
+from hub_pipeline.sources.billing.folder import Extract, RejectedFileError, Survey, copy, sha256, survey
+from hub_pipeline.sources.billing.mapping import TableMapping, identity, read_mappings
+from hub_pipeline.sources.billing.text import read
+from hub_pipeline.sources.billing.versions import Appended, append
+from hub_pipeline.sources.progress import NullProgress, Progress
+from hub_pipeline.warehouse import ledger
+from hub_pipeline.warehouse.crashpoints import crash_point
+from hub_pipeline.warehouse.landing import LoadContext
+from hub_pipeline.warehouse.lock import Fence
+from hub_pipeline.warehouse.raw import StreamResult
+
+SOURCE = "billing"
+
+#: The folder itself as an object beside the tables: what was waiting, refused or not mapped.
+FILES = "files"
+
+#: A rejected file is not loaded and stays where it is, so a sample of its bad rows is enough.
+REJECTED_SAMPLE = 1000
+
+_SCRATCH = ("billing_text", "billing_lines", "billing_checked", "billing_repeated", "billing_accepted",
+            "billing_before", "billing_seen", "billing_gone")  # fmt: skip
+
+
+@dataclass
+class _Tally:
+    """What the files of one run did to one table."""
+
+    records: int = 0
+    inserted: int = 0
+    deleted: int = 0
+    quarantined: int = 0
+    problems: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def object_names() -> tuple[str, ...]:
+    """Names of the billing objects, fixed by the contract."""
+    return (*contract(), FILES)
+
+
+def load(
+    connection: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    environment: Environment,
+    load: LoadContext,
+    fence: Fence,
+    progress: Progress | None = None,
+    accept_shrink: bool = False,
+) -> list[StreamResult]:
+    """Load what is new in the billing folder into raw_billing, each file in one transaction with its manifest row.
+
+    A file whose bytes were loaded before is passed over; one that is rejected or held is tried again by every run,
+    until it is corrected or taken away, and is named in the message of its object, whose status is then ``failed``.
+
+    Args:
+        connection: the build file.
+        accept_shrink: believe a full file that lists far fewer records than the one before.
+
+    Returns:
+        One result for each of `object_names`, in that order.
+
+    Raises:
+        ConfigurationError: the folder is set, or was there before, and is missing; or a mapping file is wrong.
+        DataRefusedError: a file of subscriptions was rejected and no subscription was ever loaded.
+        LockHeldError: a later run has taken over.
+        WarehouseError: the disk is full or the database fails; committed files stay.
+    """
+    progress = progress or NullProgress()
+    with ledger.transaction(connection, fence):
+        tables.ensure(connection)
+    folder = environment.data_dir / settings.billing.folder
+    if not folder.is_dir():
+        _require_unconfigured(connection, settings, folder)
+        message = f"not configured: there is no folder {settings.billing.folder} in the data folder"
+        return [StreamResult(SOURCE, name, "not_configured", message=message) for name in object_names()]
+    beside = environment.settings_file.absolute().parent if environment.settings_file else Path.cwd()
+    found = survey(folder, read_mappings(settings.billing.mappings, beside), settings.billing.settle_seconds)
+    tallies = {name: _Tally() for name in object_names()}
+    workplace = environment.data_dir / "billing_work"
+    _make_empty(workplace)
+    try:
+        for extract in found.extracts:
+            _File(connection, settings, load, fence, progress, workplace, accept_shrink, tallies).load(
+                extract
+            )
+    finally:
+        shutil.rmtree(workplace, ignore_errors=True)
+        for name in _SCRATCH:
+            connection.execute(f"DROP TABLE IF EXISTS temp.{name}")
+    _refuse_if_empty(connection, tallies)
+    results = _results(connection, found, tallies)
+    with ledger.transaction(connection, fence):
+        tables.resolve_customers(connection, settings)
+        for result in results:
+            ledger.record_stream(
+                connection, load.run_id, load.as_of, result, _data_through(connection, result.object)
+            )
+    return results
+
+
+class _File:
+    """The loading of files in one run; holds what every step needs."""
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        settings: Settings,
+        load: LoadContext,
+        fence: Fence,
+        progress: Progress,
+        workplace: Path,
+        accept_shrink: bool,
+        tallies: dict[str, _Tally],
+    ) -> None:
+        self._connection = connection
+        self._settings = settings
+        self._load = load
+        self._fence = fence
+        self._progress = progress
+        self._workplace = workplace
+        self._accept_shrink = accept_shrink
+        self._tallies = tallies
+
+    def load(self, extract: Extract) -> None:
+        """Load one file, or say why not."""
+        targets = [m.table for m in extract.mapping.table] if extract.mapping else [str(extract.table)]
+        started = time.monotonic()
+        try:
+            sha, size = sha256(extract.path)
+        except RejectedFileError as error:
+            for name in targets:
+                self._tallies[name].problems.append(f"{extract.name}: {error}")
+            return
+        if self._is_loaded(sha, extract, targets):
+            return
+        for name in targets:
+            self._progress.start(SOURCE, name, None)
+        try:
+            self._load_new(extract, targets, sha, size)
+        finally:
+            for name in targets:
+                self._tallies[name].seconds += (time.monotonic() - started) / len(targets)
+                self._progress.finish(SOURCE, name)
+
+    def _is_loaded(self, sha: str, extract: Extract, targets: Sequence[str]) -> bool:
+        row = self._connection.execute(
+            "SELECT count(*) FROM raw_billing.files WHERE sha256 = $sha AND source = $source AND status = 'loaded' "
+            "AND list_contains($targets, table_name)",
+            {"sha": sha, "source": extract.source, "targets": list(targets)},
+        ).fetchone()
+        return row is not None and row[0] == len(targets)
+
+    def _load_new(self, extract: Extract, targets: Sequence[str], sha: str, size: int) -> None:
+        try:
+            working = copy(extract, sha, self._workplace)
+            delimiter = extract.mapping.delimiter if extract.mapping else ","
+            header = read(self._connection, working, extract.format, delimiter)
+        except RejectedFileError as error:
+            with ledger.transaction(self._connection, self._fence):
+                for name in targets:
+                    self._reject(extract, name, sha, size, Counts(0, 0, 0, 0), "rejected", str(error))
+            return
+        finally:
+            (self._workplace / f"{sha}.{extract.format}").unlink(missing_ok=True)
+        try:
+            with ledger.transaction(self._connection, self._fence):
+                for name in targets:
+                    self._load_table(extract, contract()[name], header, sha, size)
+                crash_point("billing.commit")
+        except duckdb.Error as error:
+            first = str(error).strip().splitlines()[0]
+            raise WarehouseError(
+                f"The billing file {extract.name} could not be loaded: {first} Nothing of it was kept; files loaded "
+                "before are. Make room or give more memory, and run again."
+            ) from error
+        crash_point("billing.commit.after")
+
+    def _load_table(self, extract: Extract, table: Table, header: Sequence[str], sha: str, size: int) -> None:
+        zone = self._settings.zone
+        close = _close(extract, self._settings)
+        latest = close + timedelta(days=20 * 366)
+        try:
+            mapping = self._mapping(extract, table, header)
+            counts = check(self._connection, table, mapping, extract.mapping, header, zone.key, latest)
+        except ValueError as error:
+            self._reject(extract, table.name, sha, size, Counts(0, 0, 0, 0), "rejected", str(error))
+            return
+        tally = self._tallies[table.name]
+        tally.records += counts.rows
+        tally.quarantined += counts.quarantined
+        self._progress.advance(SOURCE, table.name, counts.rows)
+        if counts.quarantined > counts.rows * self._settings.billing.max_quarantined:
+            reason = self._most_common_reason()
+            self._reject(
+                extract, table.name, sha, size, counts, "rejected",
+                f"{counts.quarantined:,} of {counts.rows:,} rows are unusable, first {reason}",
+            )  # fmt: skip
+            return
+        before = self._previous_full(extract, table, close)
+        if before is not None and counts.accepted < (1 - self._settings.guards.max_shrink) * before:
+            self._reject(
+                extract, table.name, sha, size, counts, "held",
+                f"lists {counts.accepted:,} records where the full file before listed {before:,}; "
+                "nothing was deleted, run with --accept-shrink if that is right",
+            )  # fmt: skip
+            return
+        file_no = self._manifest(extract, table.name, sha, size, counts, "loaded", "")
+        self._keep_quarantined(extract, table.name, sha, limit=None)
+        appended = append(self._connection, table, extract.source, extract.kind, close, file_no, self._load)
+        self._count_appended(file_no, appended)
+        tally.inserted += appended.inserted
+        tally.deleted += appended.deleted
+
+    def _mapping(self, extract: Extract, table: Table, header: Sequence[str]) -> TableMapping:
+        if extract.mapping is None:
+            return identity(table, header)
+        return next(m for m in extract.mapping.table if m.table == table.name)
+
+    def _most_common_reason(self) -> str:
+        row = self._connection.execute(
+            "SELECT reasons[1], line_no FROM billing_checked WHERE reasons IS NOT NULL ORDER BY line_no LIMIT 1"
+        ).fetchone()
+        assert row is not None, "asked only when rows are quarantined"
+        return f"line {row[1]}: {row[0]}"
+
+    def _previous_full(self, extract: Extract, table: Table, close: datetime) -> int | None:
+        if extract.kind != "full" or not table.absence_is_deletion or self._accept_shrink:
+            return None
+        row = self._connection.execute(
+            "SELECT arg_max(accepted, file_no) FROM raw_billing.files WHERE table_name = $table AND source = $source "
+            "AND kind = 'full' AND status = 'loaded' AND extract_close = (SELECT max(extract_close) "
+            "FROM raw_billing.files WHERE table_name = $table AND source = $source AND kind = 'full' "
+            "AND status = 'loaded' AND extract_close <= $close)",
+            {"table": table.name, "source": extract.source, "close": close},
+        ).fetchone()
+        return None if row is None or row[0] is None else int(row[0])
+
+    def _reject(
+        self,
+        extract: Extract,
+        table_name: str,
+        sha: str,
+        size: int,
+        counts: Counts,
+        status: str,
+        message: str,
+    ) -> None:
+        self._manifest(extract, table_name, sha, size, counts, status, message)
+        if counts.quarantined:
+            self._keep_quarantined(extract, table_name, sha, limit=REJECTED_SAMPLE)
+        self._tallies[table_name].problems.append(f"{extract.name} was {status}: {message}")
+
+    def _manifest(
+        self,
+        extract: Extract,
+        table_name: str,
+        sha: str,
+        size: int,
+        counts: Counts,
+        status: str,
+        message: str,
+    ) -> int:
+        """Write the manifest row; a file tried before keeps the moment it was first seen."""
+        earlier = self._connection.execute(
+            "DELETE FROM raw_billing.files WHERE sha256 = $sha AND source = $source AND table_name = $table "
+            "RETURNING first_seen_at",
+            {"sha": sha, "source": extract.source, "table": table_name},
+        ).fetchone()
+        row = self._connection.execute(
+            "SELECT coalesce(max(file_no), 0) + 1 FROM raw_billing.files"
+        ).fetchone()
+        assert row is not None, "an aggregate without GROUP BY has one row"
+        self._connection.execute(
+            "INSERT INTO raw_billing.files VALUES ($no, $sha, $table, $source, $name, $size, $kind, $as_of, $close, "
+            "$rows, $accepted, $duplicates, $quarantined, 0, 0, $status, $message, $seen, $run_id)",
+            {
+                "no": row[0],
+                "sha": sha,
+                "table": table_name,
+                "source": extract.source,
+                "name": extract.path.name,
+                "size": size,
+                "kind": extract.kind,
+                "as_of": extract.as_of,
+                "close": _close(extract, self._settings),
+                "rows": counts.rows,
+                "accepted": counts.accepted,
+                "duplicates": counts.exact_duplicates,
+                "quarantined": counts.quarantined,
+                "status": status,
+                "message": message or None,
+                "seen": earlier[0] if earlier else self._load.started_at,
+                "run_id": self._load.run_id,
+            },
+        )
+        return int(row[0])
+
+    def _count_appended(self, file_no: int, appended: Appended) -> None:
+        self._connection.execute(
+            "UPDATE raw_billing.files SET inserted = $inserted, deleted = $deleted WHERE file_no = $no",
+            {"inserted": appended.inserted, "deleted": appended.deleted, "no": file_no},
+        )
+
+    def _keep_quarantined(self, extract: Extract, table_name: str, sha: str, limit: int | None) -> None:
+        values = {"sha": sha, "source": extract.source, "table": table_name}
+        self._connection.execute(
+            "DELETE FROM raw_billing.quarantine WHERE file_sha256 = $sha AND source = $source AND table_name = $table",
+            values,
+        )
+        self._connection.execute(
+            "INSERT INTO raw_billing.quarantine SELECT $sha, $name, $source, $table, c.line_no, "
+            "CASE WHEN starts_with(l.raw, chr(0)) THEN split_part(l.raw, chr(0), 3) "
+            "ELSE coalesce(l.raw, CAST(to_json(l.f) AS VARCHAR)) END, starts_with(coalesce(l.raw, ''), chr(0)), "
+            "c.reasons, (SELECT min(first_seen_at) FROM raw_billing.files WHERE sha256 = $sha) "
+            "FROM billing_checked AS c JOIN billing_lines AS l USING (line_no) WHERE c.reasons IS NOT NULL "
+            "ORDER BY c.line_no" + ("" if limit is None else f" LIMIT {limit:d}"),
+            {**values, "name": extract.path.name},
+        )
+
+
+def _close(extract: Extract, settings: Settings) -> datetime:
+    """The instant the extract's date ends, UTC without offset."""
+    midnight = datetime.combine(extract.as_of + timedelta(days=1), clock(), tzinfo=settings.zone)
+    return midnight.astimezone(UTC).replace(tzinfo=None)
+
+
+def _require_unconfigured(connection: duckdb.DuckDBPyConnection, settings: Settings, folder: Path) -> None:
+    row = connection.execute("SELECT count(*) FROM raw_billing.files").fetchone()
+    was_there = row is not None and row[0] > 0
+    if was_there or "folder" in settings.billing.model_fields_set or settings.billing.mappings:
+        raise ConfigurationError(
+            f"The billing folder {folder} is missing. Nothing was changed; put it back or correct the setting "
+            "billing.folder."
+        )
+
+
+def _make_empty(workplace: Path) -> None:
+    try:
+        if workplace.exists():
+            shutil.rmtree(workplace)
+        os.makedirs(workplace, mode=0o700)
+    except OSError as error:
+        raise WarehouseError(
+            f"The working folder {workplace} cannot be made: {error.strerror}. Nothing was changed; make room or "
+            "correct its rights, and run again."
+        ) from error
+
+
+def _refuse_if_empty(connection: duckdb.DuckDBPyConnection, tallies: dict[str, _Tally]) -> None:
+    problems = tallies["subscriptions"].problems
+    if not problems:
+        return
+    row = connection.execute("SELECT count(*) FROM raw_billing.subscriptions").fetchone()
+    if row is not None and row[0] == 0:
+        raise DataRefusedError(
+            f"No subscription could be loaded: {problems[0]}. Nothing was published; the rows are in "
+            "raw_billing.quarantine. Correct the file and run again."
+        )
+
+
+def _results(
+    connection: duckdb.DuckDBPyConnection, found: Survey, tallies: dict[str, _Tally]
+) -> list[StreamResult]:
+    results = []
+    for name in contract():
+        tally = tallies[name]
+        row = connection.execute(
+            "SELECT count(*) FROM raw_billing.files WHERE table_name = $name AND status = 'loaded'",
+            {"name": name},
+        ).fetchone()
+        delivered = row is not None and row[0] > 0
+        message = "; ".join(tally.problems)
+        if not delivered and not message:
+            message = f"no file of {name} was ever delivered"
+        results.append(
+            StreamResult(
+                SOURCE,
+                name,
+                "failed" if tally.problems else "complete" if delivered else "not_configured",
+                records=tally.records,
+                inserted=tally.inserted,
+                deleted=tally.deleted,
+                quarantined=tally.quarantined,
+                seconds=tally.seconds,
+                message=message,
+            )
+        )
+    notes = [
+        f"{label}: {', '.join(names)}"
+        for label, names in (
+            ("refused", found.refused),
+            ("not mapped", found.not_mapped),
+            ("waiting", found.waiting),
+        )
+        if names
+    ]
+    results.append(
+        StreamResult(
+            SOURCE,
+            FILES,
+            "failed" if found.refused else "complete",
+            records=len(found.extracts),
+            message="; ".join(notes),
+        )
+    )
+    return results
+
+
+def _data_through(connection: duckdb.DuckDBPyConnection, name: str) -> datetime | None:
+    row = connection.execute(
+        "SELECT max(extract_close) FROM raw_billing.files WHERE status = 'loaded' AND ($name = $files OR table_name = $name)",
+        {"name": name, "files": FILES},
+    ).fetchone()
+    return None if row is None else row[0]

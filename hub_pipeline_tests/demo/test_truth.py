@@ -1,0 +1,185 @@
+"""The written truth is complete and consistent, and the check finds every kind of difference."""
+
+from __future__ import annotations
+
+import copy
+import io
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from rich.console import Console
+
+from hub_pipeline.demo.account import ORGANISATION_OBJECT, Company
+from hub_pipeline.demo.check import check
+from hub_pipeline.demo.company import build_company
+from hub_pipeline.demo.truth import LIST_KEYS, Truth
+from hub_pipeline.errors import WarehouseError
+
+
+@pytest.fixture(scope="module")
+def company() -> Company:
+    return build_company()
+
+
+def test_every_list_has_rows_and_no_key_twice(company: Company) -> None:
+    assert set(company.truth.lists) == set(LIST_KEYS)
+    for name, truth in company.truth.lists.items():
+        keys = [tuple(row[column] for column in truth.key) for row in truth.rows]
+        assert keys, name
+        assert len(set(keys)) == len(keys), name
+
+
+def test_every_live_organisation_of_the_day_has_exactly_one_row(company: Company) -> None:
+    close = datetime.combine(company.as_of + timedelta(days=1), datetime.min.time(), UTC)
+    live = {
+        record.id
+        for record in company.hubspot.records[ORGANISATION_OBJECT].values()
+        if not record.archived and record.created_at < close
+    }
+    rows = {row["org_id"] for row in company.truth.lists["hub.organisations"].rows}
+    billed_only = {org_id for org_id in rows if org_id.startswith("billing:")}
+    assert rows - billed_only == live
+    assert len(billed_only) == 1
+
+
+def test_every_reason_state_and_status_occurs(company: Company) -> None:
+    def values(list_name: str, column: str) -> set[Any]:
+        return {row.get(column) for row in company.truth.lists[list_name].rows}
+
+    assert values("hub.organisations", "state") == {
+        "paying",
+        "covered",
+        "custom_off_billing",
+        "paused",
+        "trial",
+        "churned",
+        "never_paid",
+    }
+    assert values("hub.organisations", "tier") == {"A", "B", "C"}
+    assert values("hub.churn", "state") == {"scheduled", "churned"}
+    assert values("hub.churn", "verification") == {"confirmed", "needs_review"}
+    assert values("hub.churn_false_alarms", "false_alarm_reason") == {
+        "duplicate_org",
+        "moved_to_parent",
+        "moved_to_custom",
+        "resubscribed",
+        "other_subscription_active",
+        "cancellation_reverted",
+    }
+    assert values("hub.renewal_pipeline", "status") == {"renewed", "open", "lost", "missing", "no_deal"}
+    assert values("hub.renewal_pipeline", "timing") == {"upcoming", "in_window", "overdue"}
+    reasons = {r for row in company.truth.lists["hub.organisations_at_risk"].rows for r in row["reasons"]}
+    assert reasons == {"seat_contraction", "mrr_contraction", "nps_detractor"}
+
+
+def test_organisations_on_a_list_pay_or_left_as_the_list_says(company: Company) -> None:
+    states = {row["org_id"]: row["state"] for row in company.truth.lists["hub.organisations"].rows}
+    for name in ("hub.fast_growing_organisations", "hub.organisations_at_risk", "hub.renewal_pipeline"):
+        assert {states[row["org_id"]] for row in company.truth.lists[name].rows} == {"paying"}
+    for row in company.truth.lists["hub.churn"].rows:
+        assert states[row["org_id"]] == ("paying" if row["state"] == "scheduled" else "churned")
+
+
+def test_interactions_are_of_large_accounts_within_28_days(company: Company) -> None:
+    for row in company.truth.lists["hub.tier_ab_interactions"].rows:
+        assert row["tier"] in ("A", "B")
+        assert company.as_of - timedelta(days=28) < row["last_contact_on"] <= company.as_of
+        assert isinstance(row["is_unmet_contact"], bool)
+
+
+def test_a_row_without_its_key_and_a_list_nobody_knows_are_refused() -> None:
+    truth = Truth()
+    with pytest.raises(KeyError, match="subscription_id"):
+        truth.expect("hub.churn", org_id="1", churn_date=date(2026, 1, 1))
+    with pytest.raises(KeyError):
+        truth.expect("hub.nonsense", org_id="1")
+
+
+def _publish(company: Company, path: Path) -> None:
+    """A warehouse file that says exactly what the truth says."""
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("CREATE SCHEMA hub")
+        for name, truth in company.truth.lists.items():
+            columns = list(dict.fromkeys([*truth.key, *(column for row in truth.rows for column in row)]))
+            types = {column: _type([row.get(column) for row in truth.rows]) for column in columns}
+            definition = ", ".join(f'"{column}" {kind}' for column, kind in types.items())
+            connection.execute(f"CREATE TABLE {name} ({definition})")
+            connection.executemany(
+                f"INSERT INTO {name} VALUES ({', '.join('?' * len(columns))})",
+                [[row.get(column) for column in columns] for row in truth.rows],
+            )
+
+
+def _type(values: list[Any]) -> str:
+    value = next((v for v in values if v is not None), "")
+    if isinstance(value, bool):
+        return "BOOLEAN"
+    if isinstance(value, list):
+        return "VARCHAR[]"
+    return {int: "BIGINT", Decimal: "DECIMAL(18,4)", date: "DATE"}.get(type(value), "VARCHAR")
+
+
+@pytest.fixture(scope="module")
+def published(company: Company, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("published") / "warehouse.duckdb"
+    _publish(company, path)
+    return path
+
+
+def test_a_warehouse_that_says_the_truth_passes(company: Company, published: Path) -> None:
+    report = check(published, company)
+    assert report.ok
+    assert report.rows["hub.organisations"][0] == report.rows["hub.organisations"][1] > 400
+
+
+def test_missing_and_unexpected_rows_and_wrong_values_are_all_found(
+    company: Company, published: Path
+) -> None:
+    other = copy.deepcopy(company)
+    risk = other.truth.lists["hub.organisations_at_risk"].rows
+    risk[0]["reasons"] = list(reversed([*risk[0]["reasons"], "mrr_contraction"]))
+    gone = other.truth.lists["hub.churn"].rows.pop()
+    other.truth.expect("hub.fast_growing_organisations", org_id="nobody", seats_now=1)
+    found = {(d.list_name, d.kind, d.column) for d in check(published, other).differences}
+    assert found == {
+        ("hub.organisations_at_risk", "wrong", "reasons"),
+        ("hub.churn", "unexpected", ""),
+        ("hub.fast_growing_organisations", "missing", ""),
+    }
+    unexpected = next(d for d in check(published, other).differences if d.kind == "unexpected")
+    assert unexpected.key == (gone["org_id"], gone["subscription_id"], gone["churn_date"])
+
+
+def test_numbers_are_compared_to_four_decimals(company: Company, published: Path) -> None:
+    other = copy.deepcopy(company)
+    row = next(r for r in other.truth.lists["hub.organisations"].rows if r["mrr"])
+    row["mrr"] += Decimal("0.00004")
+    assert check(published, other).ok
+    row["mrr"] += Decimal("0.0001")
+    (difference,) = check(published, other).differences
+    assert (difference.kind, difference.column) == ("wrong", "mrr")
+
+
+def test_the_report_prints_each_list_and_each_difference(company: Company, published: Path) -> None:
+    other = copy.deepcopy(company)
+    row = other.truth.lists["hub.churn"].rows[0]
+    row["state"] = "imagined"
+    console = Console(record=True, width=160, file=io.StringIO())
+    check(published, other).print(console)
+    text = console.export_text()
+    assert "hub.renewal_pipeline" in text
+    assert "imagined" in text
+    assert row["subscription_id"] in text
+
+
+def test_a_file_that_is_no_warehouse_is_one_plain_sentence(company: Company, tmp_path: Path) -> None:
+    with pytest.raises(WarehouseError, match="nothing was compared"):
+        check(tmp_path / "missing.duckdb", company)
+    empty = tmp_path / "empty.duckdb"
+    duckdb.connect(str(empty)).close()
+    with pytest.raises(WarehouseError, match="cannot be read"):
+        check(empty, company)
