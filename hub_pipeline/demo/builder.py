@@ -227,7 +227,7 @@ class Builder:
     """Collects the records of one demo company; every instant is relative to `as_of`, the last closed day.
 
     Beside the records it keeps what the stories need from each other: `met` contacts (a human e-mail, call or
-    meeting with sales or customer success up to as_of), `tiers` by organisation id as the stories stated them,
+    meeting with sales or customer success up to as_of), when each contact `opened` which conversation, `tiers` by organisation id as the stories stated them,
     organisations that are `quiet` (only their own story writes about them) or have `left`, and the rows of
     `interactions` with their contact.
     """
@@ -243,6 +243,7 @@ class Builder:
         self.subscriptions: list[Subscription] = []
         self.organisations: list[Organisation] = []
         self.met: set[str] = set()
+        self.opened: dict[str, dict[str, datetime]] = {}
         self.tiers: dict[str, str] = {}
         self.quiet: set[str] = set()
         self.left: set[str] = set()
@@ -787,9 +788,11 @@ class Builder:
                 contact,
             )
         company = self.intercom_company(organisation) if organisation else None
-        return self.raw_conversation(
+        conversation_id = self.raw_conversation(
             contact.intercom_id, parts, title=title, company_id=company, rating=rating, state=state
         )
+        self.opened.setdefault(contact.id, {})[conversation_id] = parts[0][1]
+        return conversation_id
 
     def raw_conversation(
         self,

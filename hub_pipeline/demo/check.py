@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -40,37 +39,38 @@ class CheckReport:
     differences: list[Difference] = field(default_factory=list)
 
     @property
-    def ok(self) -> bool:
+    def passed(self) -> bool:
         """Whether every list says exactly what it should."""
         return not self.differences
 
-    def print(self, console: Console, limit: int = 40) -> None:
-        """One line for each list, then the first `limit` differences."""
-        summary = Table(title="Lists against the truth of the demo company")
-        for heading in ("list", "expected", "published", "differences"):
-            summary.add_column(heading, justify="left" if heading == "list" else "right")
-        for name, (expected, published) in self.rows.items():
-            count = sum(difference.list_name == name for difference in self.differences)
-            summary.add_row(name, str(expected), str(published), str(count))
-        console.print(summary)
-        if self.ok:
-            return
-        table = Table(title="Differences")
-        for heading in ("list", "what", "key", "column", "expected", "published"):
-            table.add_column(heading, overflow="fold")
-        for difference in self.differences[:limit]:
-            is_value = difference.kind == "wrong"
-            table.add_row(
-                difference.list_name,
-                difference.kind,
-                " / ".join(_shown(part) for part in difference.key),
-                difference.column,
-                _shown(difference.expected) if is_value else "",
-                _shown(difference.found) if is_value else "",
-            )
-        console.print(table)
-        if len(self.differences) > limit:
-            console.print(f"... and {len(self.differences) - limit} more differences.")
+
+def print_report(report: CheckReport, console: Console, limit: int = 40) -> None:
+    """Print one line for each list, then the first `limit` differences."""
+    summary = Table(title="Lists against the truth of the demo company")
+    for heading in ("list", "expected", "published", "differences"):
+        summary.add_column(heading, justify="left" if heading == "list" else "right")
+    for name, (expected, published) in report.rows.items():
+        count = sum(difference.list_name == name for difference in report.differences)
+        summary.add_row(name, str(expected), str(published), str(count))
+    console.print(summary)
+    if report.passed:
+        return
+    table = Table(title="Differences")
+    for heading in ("list", "what", "key", "column", "expected", "published"):
+        table.add_column(heading, overflow="fold")
+    for difference in report.differences[:limit]:
+        is_value = difference.kind == "wrong"
+        table.add_row(
+            difference.list_name,
+            difference.kind,
+            " / ".join(_shown(part) for part in difference.key),
+            difference.column,
+            _shown(difference.expected) if is_value else "",
+            _shown(difference.found) if is_value else "",
+        )
+    console.print(table)
+    if len(report.differences) > limit:
+        console.print(f"... and {len(report.differences) - limit} more differences.")
 
 
 def check(published_file: Path, company: Company) -> CheckReport:
@@ -92,14 +92,6 @@ def check(published_file: Path, company: Company) -> CheckReport:
     with connection:
         for name, truth in company.truth.lists.items():
             _compare(report, name, truth, _published(connection, name, truth))
-    return report
-
-
-def compare(company: Company, published: Mapping[str, list[dict[str, Any]]]) -> CheckReport:
-    """The same comparison for rows already at hand: list -> rows with at least the columns of the truth."""
-    report = CheckReport()
-    for name, truth in company.truth.lists.items():
-        _compare(report, name, truth, published[name])
     return report
 
 

@@ -8,16 +8,13 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, time
 
 from hub_pipeline.demo import expect, population, stories
-from hub_pipeline.demo.account import Company
+from hub_pipeline.demo.account import DEMO_AS_OF, DEMO_SEED, Company
 from hub_pipeline.demo.builder import Builder, add_months
-
-DEFAULT_SEED = 8443689
-DEFAULT_AS_OF = date(2026, 10, 31)
 
 _EUR_RATES = ("1.05", "1.07", "1.06", "1.09", "1.12", "1.08")
 
 
-def build_company(seed: int = DEFAULT_SEED, as_of: date = DEFAULT_AS_OF) -> Company:
+def build_company(seed: int = DEMO_SEED, as_of: date = DEMO_AS_OF) -> Company:
     """Generate the company as it stands three hours after `as_of` closed, with the truth of `as_of`.
 
     Some records changed in those three hours; they must not show in the answers of `as_of`.
@@ -26,8 +23,7 @@ def build_company(seed: int = DEFAULT_SEED, as_of: date = DEFAULT_AS_OF) -> Comp
     stories.tell(b)
     population.populate(b)
     population.chatter(b)
-    for row, contact in b.interactions:
-        row["is_unmet_contact"] = contact.id not in b.met
+    expect.finish(b)
     return Company(
         seed=seed,
         as_of=as_of,

@@ -186,9 +186,8 @@ def interaction(
     dissatisfied: bool = False,
     escalate: bool = False,
     ambiguous: bool = False,
-    first: bool | None = None,
 ) -> None:
-    """The conversation is on the list of tier A and B interactions; whether the contact is unmet follows at the end."""
+    """The conversation is on the list of tier A and B interactions; `finish` adds what only the end can tell."""
     row = b.truth.expect(
         "hub.tier_ab_interactions",
         conversation_id=conversation_id,
@@ -202,6 +201,12 @@ def interaction(
         needs_escalation=escalate,
         attribution_ambiguous=ambiguous,
     )
-    if first is not None:
-        row["is_first_conversation"] = first
     b.interactions.append((row, contact))
+
+
+def finish(b: Builder) -> None:
+    """Once everything was said and done: who was never met, and whose conversation was the first."""
+    for row, contact in b.interactions:
+        opened = b.opened[contact.id]
+        row["is_unmet_contact"] = contact.id not in b.met
+        row["is_first_conversation"] = opened[row["conversation_id"]] == min(opened.values())

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from hub_pipeline.demo.account import HubSpotAccount, HubSpotRecord
 from hub_pipeline.demo.wire import SimulatorClock
@@ -39,6 +40,19 @@ def created_property(object_type: str) -> str:
 def iso(instant: datetime) -> str:
     """An aware UTC instant as HubSpot writes it: milliseconds and Z."""
     return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def versions_of(record: HubSpotRecord, name: str) -> list[dict[str, Any]]:
+    """Versions of a property, newest first; a value without any recorded version was there from the beginning."""
+    versions = record.history.get(name)
+    if versions is None:
+        value = record.properties.get(name)
+        return [] if value is None else [_version(value, record.created_at, "CRM_UI")]
+    return versions
+
+
+def _version(value: str, at: datetime, source: str) -> dict[str, Any]:
+    return {"value": value, "timestamp": iso(at), "sourceType": source, "sourceId": "simulator"}
 
 
 @dataclass(slots=True)
@@ -168,16 +182,11 @@ class Portal:
         self, record: HubSpotRecord, properties: Mapping[str, str | None], at: datetime, source: str
     ) -> None:
         for name, value in properties.items():
-            if name in record.properties and record.properties[name] == value:
+            if record.properties.get(name) == value:
                 continue
+            versions = versions_of(record, name)
             record.properties[name] = value
-            version = {
-                "value": "" if value is None else value,
-                "timestamp": iso(at),
-                "sourceType": source,
-                "sourceId": "simulator",
-            }
-            record.history.setdefault(name, []).insert(0, version)
+            record.history[name] = [_version("" if value is None else value, at, source), *versions]
         record.updated_at = at
 
     def create(
@@ -238,8 +247,11 @@ class Portal:
         """Merge one record into another.
 
         The loser is gone without having been archived; the winner names it (and whatever had been merged into it)
-        in `hs_merged_object_ids`, takes its values where it had none, and takes over its associations.
+        in `hs_merged_object_ids`, takes its values where it had none, and takes over its associations. KeyError if
+        either does not exist, ValueError if they are one.
         """
+        if winner_id == loser_id:
+            raise ValueError(f"{object_type} {winner_id} cannot be merged into itself")
         with self.lock:
             winner, loser = self._existing(object_type, winner_id), self._existing(object_type, loser_id)
             self._before_change(object_type, winner_id)

@@ -1,8 +1,8 @@
 """A HubSpot portal over HTTP, as strict as the real one: paging, limits, scopes, search, associations, history.
 
-Shapes and rules follow HubSpot's date-versioned API (2026-03 and 2026-09) as described in docs/hubspot.md. Where
-the real behaviour is not documented, the simulator takes the harder case: associations count against the
-ten-second limit, an archived record keeps its last-modified date, a restored one too.
+Shapes and rules follow HubSpot's date-versioned API (2026-03 and 2026-09). Where the real behaviour is not
+documented, the simulator takes the harder case: associations count against the ten-second limit, an archived
+record keeps its last-modified date, a restored one too.
 
 The account may be changed while the server runs, by the methods of `HubSpotSimulator` (which keep history and
 last-modified dates as the real one does) or directly.
@@ -25,7 +25,14 @@ from starlette.routing import Route
 
 from hub_pipeline.demo.account import ORGANISATION_OBJECT, HubSpotAccount, HubSpotRecord
 from hub_pipeline.demo.faults import FaultKind, Faults
-from hub_pipeline.demo.hubspot_portal import FIXED_PROPERTIES, Ids, Portal, iso, last_modified_property
+from hub_pipeline.demo.hubspot_portal import (
+    FIXED_PROPERTIES,
+    Ids,
+    Portal,
+    iso,
+    last_modified_property,
+    versions_of,
+)
 from hub_pipeline.demo.hubspot_search import InvalidSearchError, RecordSearch
 from hub_pipeline.demo.wire import FAULT, Refusal, Reply, Simulator, SimulatorClock, SlidingWindow
 
@@ -355,7 +362,7 @@ class HubSpotSimulator(Simulator, Portal):
             answer["archivedAt"] = iso(record.archived_at)
         if history:
             answer["propertiesWithHistory"] = {
-                name: record.history.get(name, [])[: self.history_cap] for name in history
+                name: versions_of(record, name)[: self.history_cap] for name in history
             }
         return answer
 

@@ -1,6 +1,6 @@
 """An Intercom workspace over HTTP, as strict as the real one: searches, scroll, parts, versions, limits.
 
-Shapes and rules follow API version 2.16 as described in docs/intercom.md: contact searches compare dates by the
+Shapes and rules follow API version 2.16: contact searches compare dates by the
 day of the workspace's time zone, a conversation shows at most its 500 latest parts, a contact at most ten of its
 companies, and only one scroll over the companies may be open.
 
@@ -13,6 +13,7 @@ import base64
 import binascii
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
+from operator import ge, gt, le, lt
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -346,7 +347,8 @@ class IntercomSimulator(Simulator):
             raise self._invalid("A filter needs field, operator and value")
         if name in dates:
             return self._day_condition(name, str(operator), value)
-        return self._value_condition(name, str(operator), value)
+        # Documented for conversations, which have no day-granular dates: > and < take the given second in.
+        return self._value_condition(name, str(operator), value, inclusive=not dates)
 
     def _day_condition(self, name: str, operator: str, value: Any) -> Callable[[Mapping[str, Any]], bool]:
         """Dates of contacts: = is the whole day, > starts with the next day, < ends before the day."""
@@ -369,7 +371,9 @@ class IntercomSimulator(Simulator):
 
         return test
 
-    def _value_condition(self, name: str, operator: str, value: Any) -> Callable[[Mapping[str, Any]], bool]:
+    def _value_condition(
+        self, name: str, operator: str, value: Any, *, inclusive: bool
+    ) -> Callable[[Mapping[str, Any]], bool]:
         if operator in ("IN", "NIN"):
             if not isinstance(value, list):
                 raise self._invalid(f"The operator {operator} needs a list")
@@ -379,14 +383,15 @@ class IntercomSimulator(Simulator):
                 number = float(value)
             except (TypeError, ValueError) as error:
                 raise self._invalid(f"{value} is not a number of field {name}") from error
-            # Documented for conversations: > and < take the given second in.
-            upward = operator[0] == ">"
+            compare = {">": gt, "<": lt, ">=": ge, "<=": le}[
+                operator + "=" * (inclusive and len(operator) == 1)
+            ]
 
-            def compare(record: Mapping[str, Any]) -> bool:
+            def within(record: Mapping[str, Any]) -> bool:
                 at = _at(record, name)
-                return at is not None and (at >= number if upward else at <= number)
+                return at is not None and bool(compare(at, number))
 
-            return compare
+            return within
         text = str(value).lower()
         tests: dict[str, Callable[[Any], bool]] = {
             "=": lambda found: found == value or str(found).lower() == text,

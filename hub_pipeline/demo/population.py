@@ -202,7 +202,13 @@ def _steady_annual(b: Builder, number: int) -> None:
     subscription = b.subscription(
         org, b.at(start), plan=plan, seats=seats, interval="year", currency=currency
     )
-    org.record.properties["members_active"] = str(b.rng.randint(seats // 3, seats))
+    if number % 4 == 0:
+        b.contact(org, label="Billing contact", jobtitle="Accounts payable")
+    org.record.properties |= {
+        "members_active": str(b.rng.randint(seats // 3, seats)),
+        "health": ("green", "green", "yellow", "red")[number % 4],
+        "pending_true_up_mrr": "180" if number % 9 == 0 else None,
+    }
     if start < -60:
         _first_deal(b, org, start, plan, subscription.mrr_native)
     if years > 1:
@@ -375,6 +381,8 @@ def _loose_contacts(b: Builder) -> None:
         status = ("ATTEMPTED_TO_CONTACT", "CONNECTED", "OPEN_DEAL", "UNQUALIFIED", None)[number % 5]
         created = b.at(-b.rng.randint(5, 500), 12)
         contact = b.contact(created=created, stage=stage, lead_status=status, owner=portal.SALES_LENA)
+        if number == 4:
+            contact.record.merged_ids.append(b.new_id("contacts"))
         if number % 9 == 0:
             b.archive("contacts", contact.id, b.at(-2, 12))
 

@@ -140,9 +140,11 @@ def mrr_contraction(b: Builder) -> None:
 
 
 def contraction_of_both(b: Builder) -> None:
-    """100 to 60 seats and 2,000 to 1,200: 40 % of both, and a tier lower."""
+    """100 to 60 seats and 2,000 to 1,200: 40 % of both, a tier lower, the champion gone, the invoice unpaid."""
     org = _organisation(b)
+    b.contact(org, is_champion="true", left_company_at=b.day(-66).isoformat())
     subscription = _team(b, org, 100).change(b.at(-60, 9), seats=60, amount_minor=120_000)
+    subscription.change(b.at(-45, 6), status="past_due")
     expect.paying(b, org, subscription)
     expect.at_risk(b, org, ["seat_contraction", "mrr_contraction"], seat_pct="0.4", mrr_pct="0.4")
 
@@ -378,6 +380,15 @@ def churn_by_unpaid_invoice(b: Builder) -> None:
     b.left.add(org.id)
     expect.organisation(b, org, "churned")
     expect.churn(b, org, subscription, "churned", b.day(-18), Decimal("140.00"), kind="involuntary")
+
+
+def churn_to_the_free_plan(b: Builder) -> None:
+    """Went on with the free plan two weeks ago: six seats, no money, and a churn all the same."""
+    org = _organisation(b)
+    subscription = _team(b, org, 6).change(b.at(-14), plan="free", amount_minor=0)
+    b.left.add(org.id)
+    expect.organisation(b, org, "churned", seats=6)
+    expect.churn(b, org, subscription, "churned", b.day(-14), Decimal("120.00"), kind="to_free")
 
 
 def churn_with_a_paying_parent(b: Builder) -> None:
@@ -766,6 +777,17 @@ def monthly_enterprise(b: Builder) -> None:
     expect.renewal(b, org, contract, "missing", b.day(13))
 
 
+def two_year_contract(b: Builder) -> None:
+    """24,000 for two years are 1,000 a month; the term ends in 430 days."""
+    org = _organisation(b)
+    start = add_months(b.at(430), -24)
+    contract = b.subscription(
+        org, start, plan="business", seats=50, interval="two_years", amount_minor=2_400_000
+    )
+    expect.paying(b, org, contract)
+    expect.renewal(b, org, contract, "no_deal", b.day(430))
+
+
 def orphan_deal(b: Builder) -> None:
     """An open renewal deal of an organisation that never had a subscription: out of scope, so on no list."""
     org = _organisation(b, age=200)
@@ -1071,6 +1093,7 @@ STORIES: tuple[Callable[[Builder], None], ...] = (
     churn_scheduled_months_ahead,
     true_churn,
     churn_by_unpaid_invoice,
+    churn_to_the_free_plan,
     churn_with_a_paying_parent,
     churn_with_an_enterprise_deal,
     churn_long_ago_that_needs_review,
@@ -1100,6 +1123,7 @@ STORIES: tuple[Callable[[Builder], None], ...] = (
     renewal_won_after_closing_time,
     exactly_500,
     monthly_enterprise,
+    two_year_contract,
     orphan_deal,
     upsell_in_progress,
     unmet_contact,

@@ -26,18 +26,15 @@ def fingerprint(path: Path) -> dict[str, str]:
     """Hash of the content of each table (not view) of a DuckDB file, by ``schema.table``.
 
     Raises:
-        WarehouseError: the file is missing or cannot be opened.
+        WarehouseError: the file is missing or cannot be read.
     """
     if not path.exists():
         raise WarehouseError(f"There is no DuckDB file at {path}.")
     try:
-        connection = duckdb.connect(str(path), read_only=True)
+        with duckdb.connect(str(path), read_only=True) as connection:
+            return fingerprint_of(connection)
     except duckdb.Error as error:
-        raise WarehouseError(f"{path} cannot be opened: {str(error).splitlines()[0]}") from error
-    try:
-        return fingerprint_of(connection)
-    finally:
-        connection.close()
+        raise WarehouseError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
 
 
 def fingerprint_of(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:

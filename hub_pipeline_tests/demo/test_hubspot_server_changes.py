@@ -73,6 +73,22 @@ def test_an_update_adds_a_version_and_bumps_last_modified(
     assert "name" not in simulator.account.records[ORGANISATIONS]["9"].history
 
 
+def test_a_value_without_recorded_versions_was_there_from_the_beginning(
+    client: Client, simulator: HubSpotSimulator
+) -> None:
+    untouched = simulator.account.records[ORGANISATIONS]["9"]
+    untouched.history.clear()
+    item = read(client, "9")
+    assert item is not None
+    assert [(v["value"], v["timestamp"]) for v in item["propertiesWithHistory"]["seats"]] == [
+        ("9", item["createdAt"])
+    ]
+    simulator.update(ORGANISATIONS, "9", {"seats": "10"})
+    item = read(client, "9")
+    assert item is not None
+    assert [version["value"] for version in item["propertiesWithHistory"]["seats"]] == ["10", "9"]
+
+
 def test_archiving_and_restoring_do_not_bump_last_modified(
     client: Client, simulator: HubSpotSimulator
 ) -> None:
@@ -143,4 +159,6 @@ def test_changes_to_records_that_do_not_exist_are_refused(simulator: HubSpotSimu
     ):
         with pytest.raises(KeyError):
             change()
+    with pytest.raises(ValueError, match="into itself"):
+        simulator.merge(ORGANISATIONS, "9", "9")
     assert simulator.account.records[ORGANISATIONS]["9"].updated_at < NOON

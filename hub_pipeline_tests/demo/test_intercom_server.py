@@ -79,6 +79,15 @@ def test_conversation_dates_are_exact_to_the_second(client: Client) -> None:
     ] == ["1", "2"]
 
 
+def test_numbers_of_contacts_compare_strictly(client: Client, simulator: IntercomSimulator) -> None:
+    for key, contact in simulator.workspace.contacts.items():
+        contact["custom_attributes"] = {"nps": int(key)}
+    for operator, expected in ((">", {"4", "5"}), (">=", {"3", "4", "5"}), ("<", {"1", "2"}), ("=", {"3"})):
+        query = {"field": "custom_attributes.nps", "operator": operator, "value": 3}
+        found = client.post("/contacts/search", {"query": query})["data"]
+        assert {item["id"] for item in found} == expected
+
+
 def test_nested_fields_and_groups_are_searched(client: Client) -> None:
     rated = {"field": "conversation_rating.rating", "operator": "=", "value": 2}
     early = {"field": "updated_at", "operator": "<", "value": NOW - 60 * 20}

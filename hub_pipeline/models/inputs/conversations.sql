@@ -58,7 +58,7 @@ SELECT
     v.id AS conversation_id,
     CASE WHEN p.known_at <= e.recorded_at THEN p.contact_id ELSE 'intercom:' || v.contact_id END AS contact_id,
     CASE WHEN o.known_at <= e.recorded_at THEN o.org_id END AS org_id,
-    v.rating,
+    CAST(v.rating AS BIGINT) AS rating,
     v.rated_at,
     v.remark,
     v.state,

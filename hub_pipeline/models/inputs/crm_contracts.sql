@@ -11,7 +11,7 @@ SELECT
     o.contract_from AS valid_from,
     o.contract_to AS valid_to,
     o.contract_seats AS seats,
-    o.contract_amount AS amount,
+    CAST(o.contract_amount AS DECIMAL(18,4)) AS amount,
     'month' AS billing_interval,
     CAST($reporting_currency AS VARCHAR) AS currency,
     o.contract_to AS term_end,

@@ -22,7 +22,7 @@ SELECT
     'hubspot:' || f.id AS response_id,
     c.contact_id,
     CAST(NULL AS VARCHAR) AS org_id,
-    CAST(f.score AS BIGINT) AS score,
+    CAST(f.score AS DECIMAL(9,4)) AS score,
     f.comment,
     'hubspot_feedback' AS source,
     f.responded_at,

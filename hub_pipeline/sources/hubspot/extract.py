@@ -14,10 +14,8 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -35,8 +33,9 @@ from hub_pipeline.sources.hubspot.client import (
     PropertyDefinition,
     ids_of,
 )
+from hub_pipeline.sources.jobs import Jobs
 from hub_pipeline.sources.progress import Progress
-from hub_pipeline.sources.transport import CancelledError, ForbiddenError, RejectedError, Tally
+from hub_pipeline.sources.transport import ForbiddenError, RejectedError, Tally
 from hub_pipeline.warehouse.landing import LandedFile, LandingWriter, LoadContext
 from hub_pipeline.warehouse.raw import RawStream, StreamResult
 
@@ -145,34 +144,25 @@ class _Extraction:
         pairs: list[_Pair] = []
         # The first answer tells whether address and token are right, before many requests ask the same.
         yield self._account()
-        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="hubspot")
-        try:
-            waiting: set[Future[Any]] = set()  # of _Records, _Pair or Yielded
+        with Jobs("hubspot", self._workers, self._client.budget) as jobs:
             self._progress.start(tables.SOURCE, "associations", None)
             for name, config in self._objects.items():
-                waiting.add(pool.submit(self._read_object, name, config))
-            waiting.add(pool.submit(self._owners))
-            waiting.add(pool.submit(self._pipelines))
-            while waiting:
-                finished, rest = wait(waiting, return_when=FIRST_COMPLETED)
-                waiting = set(rest)
-                for future in sorted(finished, key=lambda f: isinstance(f.exception(), CancelledError)):
-                    outcome = future.result()
-                    if isinstance(outcome, _Records):
-                        done[outcome.name] = outcome
-                        for source, target in self._pairs:
-                            if source == outcome.name:
-                                waiting.add(pool.submit(self._associations, outcome, target))
-                        yield outcome.stream, outcome.files, outcome.result
-                    elif isinstance(outcome, _Pair):
-                        pairs.append(outcome)
-                    else:
-                        yield outcome
+                jobs.submit(self._read_object, name, config)
+            jobs.submit(self._owners)
+            jobs.submit(self._pipelines)
+            for outcome in jobs.outcomes():
+                if isinstance(outcome, _Records):
+                    done[outcome.name] = outcome
+                    for source, target in self._pairs:
+                        if source == outcome.name:
+                            jobs.submit(self._associations, outcome, target)
+                    yield outcome.stream, outcome.files, outcome.result
+                elif isinstance(outcome, _Pair):
+                    pairs.append(outcome)
+                else:
+                    yield outcome
             yield self._properties(list(done.values()))
             yield self._associations_stream(pairs, done, time.monotonic() - started)
-        finally:
-            self._client.budget.cancel()
-            pool.shutdown(wait=True, cancel_futures=True)
 
     # Objects
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from datetime import UTC, timedelta
 from itertools import chain
@@ -35,6 +34,7 @@ from hub_pipeline.sources.intercom.client import (
     Ref,
     ScrollPage,
 )
+from hub_pipeline.sources.jobs import Jobs
 from hub_pipeline.sources.progress import Progress
 from hub_pipeline.sources.transport import ForbiddenError, NoAnswerError, RejectedError, Tally
 from hub_pipeline.warehouse.landing import LandedFile, LandingWriter, LoadContext
@@ -104,33 +104,24 @@ class _Extraction:
     def run(self) -> Iterator[Yielded]:
         # The first answer tells whether address and token are right.
         yield self._read(tables.workspace_stream(), self._workspace)
-        pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="intercom")
         read_conversations = False
-        try:
-            waiting: set[Future[Yielded]] = {
-                pool.submit(self._read, tables.conversations_stream(), self._conversations),
-                pool.submit(self._read, tables.contacts_stream(), self._contacts),
-                pool.submit(self._read, tables.companies_stream(), self._companies),
-                pool.submit(self._read, tables.admins_stream(), self._admins),
-            }
-            while waiting:
-                finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    outcome = future.result()
-                    if outcome[0].object == "conversations":
-                        read_conversations = outcome[2].status == "complete"
-                    yield outcome
+        with Jobs("intercom", WORKERS, self._client.budget) as jobs:
+            jobs.submit(self._read, tables.conversations_stream(), self._conversations)
+            jobs.submit(self._read, tables.contacts_stream(), self._contacts)
+            jobs.submit(self._read, tables.companies_stream(), self._companies)
+            jobs.submit(self._read, tables.admins_stream(), self._admins)
+            for outcome in jobs.outcomes():
+                if outcome[0].object == "conversations":
+                    read_conversations = outcome[2].status == "complete"
+                yield outcome
             stream = tables.conversation_parts_stream()
             if read_conversations:
-                yield self._read(stream, lambda tally: self._all_parts(pool, tally))
+                yield self._read(stream, lambda tally: self._all_parts(jobs, tally))
             else:
                 result = StreamResult(
                     tables.SOURCE, stream.object, "forbidden", message="The conversations could not be read."
                 )
                 yield stream, [], result
-        finally:
-            self._client.budget.cancel()
-            pool.shutdown(wait=True, cancel_futures=True)
 
     def _read(self, stream: RawStream, job: Callable[[Tally], tuple[list[LandedFile], str]]) -> Yielded:
         """Run the job that lands one object; it gives the files and a note for people."""
@@ -265,7 +256,7 @@ class _Extraction:
                     )
                 )
 
-    def _all_parts(self, pool: ThreadPoolExecutor, tally: Tally) -> tuple[list[LandedFile], str]:
+    def _all_parts(self, jobs: Jobs, tally: Tally) -> tuple[list[LandedFile], str]:
         # A conversation that moved to the end of the search while it was read has come twice.
         ids = list(dict.fromkeys(self._part_ids))
         notes = _PartNotes()
@@ -279,7 +270,7 @@ class _Extraction:
                 notes.deleted += 1  # since the search
                 return []
 
-        pages = chain([self._synthetic] if self._synthetic else [], pool.map(read, ids))
+        pages = chain([self._synthetic] if self._synthetic else [], jobs.map(read, ids))
         return self._land("conversation_parts", pages), notes.text()
 
 
