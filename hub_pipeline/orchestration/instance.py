@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hub_pipeline.errors import WarehouseError
 
-#: Compute logs are off: what a step prints may hold personal data, and teeing it costs a process for each step.
+#: Telemetry is on unless it says otherwise. Compute logs are off: what a step prints may hold personal data, and teeing it costs a process for each step.
 DAGSTER_YAML = """\
 # Written by hub-pipeline when missing; yours to change.
 telemetry:
@@ -15,6 +15,12 @@ telemetry:
 compute_logs:
   module: dagster._core.storage.noop_compute_log_manager
   class: NoOpComputeLogManager
+event_log_storage:
+  module: hub_pipeline.orchestration.event_log
+  class: PooledSqliteEventLogStorage
+  config:
+    base_dir:
+      env: DAGSTER_HOME
 """
 
 

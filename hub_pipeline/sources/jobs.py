@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from typing import Any, ParamSpec, TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 from hub_pipeline.sources.transport import Budget, CancelledError
 
-P = ParamSpec("P")
 R = TypeVar("R")
 
 
@@ -22,6 +23,7 @@ class Jobs:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix=name)
         self._budget = budget
         self._waiting: set[Future[Any]] = set()
+        self._failure: BaseException | None = None
 
     def __enter__(self) -> Jobs:
         return self
@@ -30,33 +32,42 @@ class Jobs:
         self._budget.cancel()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def submit(self, job: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> None:
+    def submit(self, job: Callable[..., Any], *args: Any) -> None:
         """Start a job as soon as a worker is free; its outcome comes from `outcomes`."""
-        self._waiting.add(self._pool.submit(self._guarded, job, *args, **kwargs))
-
-    def map(self, job: Callable[[Any], R], items: list[Any]) -> Iterator[R]:
-        """Run a job for each item; outcomes come in the order of the items."""
-        return self._pool.map(lambda item: self._guarded(job, item), items)
+        self._waiting.add(self._pool.submit(partial(self._guarded, job, *args)))
 
     def outcomes(self) -> Iterator[Any]:
-        """Outcomes as they come, also of jobs submitted meanwhile; raises the failure that cancelled the others."""
-        cancelled: CancelledError | None = None
+        """Outcomes as they come, also of jobs submitted meanwhile.
+
+        Raises:
+            BaseException: the failure that cancelled the others, whichever of them ended first.
+        """
         while self._waiting:
             finished, self._waiting = wait(self._waiting, return_when=FIRST_COMPLETED)
             for future in finished:
-                try:
-                    outcome = future.result()
-                except CancelledError as error:
-                    cancelled = error
-                else:
-                    if cancelled is None:
-                        yield outcome
-        if cancelled is not None:
-            raise cancelled
+                yield self._outcome(future)
 
-    def _guarded(self, job: Callable[..., R], *args: Any, **kwargs: Any) -> R:
+    def map(self, job: Callable[[str], R], items: Iterable[str]) -> Iterator[R]:
+        """Run a job for each item; outcomes come in the order of the items. Raises as `outcomes` does."""
+        futures = deque(self._pool.submit(partial(self._guarded, job, item)) for item in items)
+        while futures:
+            yield self._outcome(futures.popleft())
+
+    def _outcome(self, future: Future[R]) -> R:
         try:
-            return job(*args, **kwargs)
-        except BaseException:
+            return future.result()
+        except CancelledError:
+            if self._failure is not None:
+                raise self._failure from None
+            raise
+
+    def _guarded(self, job: Callable[..., R], *args: Any) -> R:
+        try:
+            return job(*args)
+        except CancelledError:
+            raise
+        except BaseException as error:
+            # Set before the others can notice that they are cancelled.
+            self._failure = self._failure or error
             self._budget.cancel()
             raise

@@ -424,8 +424,12 @@ class RawLoader:
 
     # The end of a stream
 
+    def _seen_table(self, stream: RawStream) -> str:
+        """Keys that this run's list named; named after the run, because a connection may see several."""
+        return f"seen_{stream.source}_{stream.table}_{self._load.run_id}"
+
     def _note_seen(self, stream: RawStream) -> None:
-        table = _seen_table(stream)
+        table = self._seen_table(stream)
         keys = idents(stream.key)
         self._connection.execute(
             f"CREATE TEMP TABLE IF NOT EXISTS {ident(table)} AS SELECT {keys}, TRUE AS live "
@@ -452,22 +456,27 @@ class RawLoader:
         for one in (stream, *stream.also):
             name = qualified(raw_schema(one.source), one.table)
             self._connection.execute(
-                f"CREATE TEMP TABLE IF NOT EXISTS {ident(_seen_table(one))} AS "
+                f"CREATE TEMP TABLE IF NOT EXISTS {ident(self._seen_table(one))} AS "
                 f"SELECT {idents(one.key)}, TRUE AS live FROM {name} LIMIT 0"
             )
 
     def _guard(self, stream: RawStream, max_shrink: Decimal) -> None:
         name = qualified(raw_schema(stream.source), stream.table)
         keys = idents(stream.key)
+        # An archived record that was live before is named, not missing; one archived long ago fills no gap.
         row = self._connection.execute(
             f"""
+            WITH latest AS (
+                SELECT {keys}, {_LIVE} AS live FROM {name}
+                WHERE _run_id <> $run_id AND ({stream.snapshot_where or "true"})
+                QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {_LATEST_FIRST}) = 1),
+            before AS (SELECT {keys} FROM latest WHERE live),
+            seen AS (
+                SELECT {keys}, bool_or(live) AS live FROM temp.main.{ident(self._seen_table(stream))} GROUP BY ALL)
             SELECT
-                (SELECT count(*) FROM (
-                    SELECT {_LIVE} AS live FROM {name}
-                    WHERE _run_id <> $run_id AND ({stream.snapshot_where or "true"})
-                    QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {_LATEST_FIRST}) = 1) WHERE live),
-                (SELECT count(*) FROM (
-                    SELECT DISTINCT {keys} FROM temp.main.{ident(_seen_table(stream))} WHERE live))
+                (SELECT count(*) FROM before),
+                (SELECT count(*) FROM seen AS s
+                 WHERE s.live OR EXISTS (SELECT 1 FROM before AS b WHERE {_same("b", "s", stream.key)}))
             """,
             {"run_id": self._load.run_id},
         ).fetchone()
@@ -499,7 +508,7 @@ class RawLoader:
             crash_point("stream.commit")
         crash_point("stream.commit.after")
         for one in (stream, *stream.also):
-            self._connection.execute(f"DROP TABLE IF EXISTS temp.main.{ident(_seen_table(one))}")
+            self._connection.execute(f"DROP TABLE IF EXISTS temp.main.{ident(self._seen_table(one))}")
         self._seen.pop(stream.table, None)
         return done
 
@@ -527,7 +536,7 @@ class RawLoader:
                     NULL::TIMESTAMP AS _archived_at, NULL::VARCHAR AS _merged_into
                 FROM latest AS l
                 WHERE _live AND ({stream.snapshot_where or "true"}) AND NOT EXISTS (
-                    SELECT 1 FROM temp.main.{ident(_seen_table(stream))} AS s WHERE {_same("s", "l", stream.key)}))
+                    SELECT 1 FROM temp.main.{ident(self._seen_table(stream))} AS s WHERE {_same("s", "l", stream.key)}))
             SELECT {payload}, _changed_at, greatest(_changed_at, $floor) AS _recorded_at,
                 _archived_at, _deleted_at, _merged_into, {_hash_of(columns)} AS _hash, $run_id AS _run_id
             FROM gone
@@ -586,7 +595,7 @@ class RawLoader:
         else:
             # Keys of an earlier run must not count as seen by this one.
             for one in (stream, *stream.also):
-                self._connection.execute(f"DROP TABLE IF EXISTS temp.main.{ident(_seen_table(one))}")
+                self._connection.execute(f"DROP TABLE IF EXISTS temp.main.{ident(self._seen_table(one))}")
             self._seen.pop(stream.table, None)
         return inserted
 
@@ -685,10 +694,6 @@ def _hash_of(columns: dict[str, str]) -> str:
 
 def _same(left: str, right: str, key: Sequence[str]) -> str:
     return " AND ".join(f"{left}.{ident(k)} = {right}.{ident(k)}" for k in key)
-
-
-def _seen_table(stream: RawStream) -> str:
-    return f"seen_{stream.source}_{stream.table}"
 
 
 def _observed(close: datetime) -> datetime:

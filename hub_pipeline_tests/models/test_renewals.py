@@ -71,6 +71,7 @@ def _world() -> dict[str, list[Row]]:
         *_contract("enterprise500", "500", plan="Enterprise", billing_interval="month"),
         *_contract("enterprise501", "500.01", plan="Enterprise", billing_interval="month"),
         *_contract("monthly", "5000", billing_interval="month", term_end=None),
+        *_contract("no-term", "5000", billing_interval="month", term_end=None),
         *_contract("monthly-year-term", "5000", billing_interval="month", term_start="2025-09-28"),
         *_contract("two-terms", "5000", billing_interval="month", term_start="2026-03-28"),
         *_contract("canceling", cancel_at=TERM_END, term_end=TERM_END),
@@ -133,7 +134,8 @@ def _world() -> dict[str, list[Row]]:
         _deal("lost-open-term", status="lost"),
         _deal("euro", amount=50000, currency="EUR"),
         _deal("findings", amount=-1, owner_id="u9", close_date=None, has_next_activity=False),
-        _deal("default-date", created_at="2026-09-03" if False else "2026-05-20", close_date="2026-05-31", owner_id=None),
+        _deal("default-date", created_at="2026-05-20", close_date="2026-05-31", owner_id=None),
+        _deal("no-term", amount=5000),
         _deal("gone", close_date="2026-07-15", has_next_activity=True),
         _deal("nobody", close_date="2026-06-29"),
         _deal("upsell", org_id="at500", deal_type="upsell"),
@@ -297,7 +299,8 @@ def test_timing_counts_days_to_the_date() -> None:
         ("mismatch7", []),
         ("mismatch8", ["close_date_mismatch"]),
         ("euro", ["currency_mismatch"]),
-        ("findings", []),
+        ("findings", ["amount_not_positive", "close_date_missing", "owner_inactive", "no_next_activity"]),
+        ("no-term", ["out_of_scope_in_pipeline"]),
         ("won-not-billed", ["won_but_not_billed"]),
         ("won-in-time", []),
         ("lost-billed", ["lost_but_still_billed"]),
@@ -313,10 +316,6 @@ def test_hygiene_names_what_is_wrong_with_the_deal(name: str, hygiene: list[str]
 @pytest.mark.parametrize(
     ("name", "hygiene"),
     [
-        (
-            "findings",
-            ["amount_not_positive", "close_date_missing", "owner_inactive", "no_active_subscription", "no_next_activity"],
-        ),
         ("default-date", ["close_date_past_open", "close_date_is_default", "owner_missing", "no_active_subscription"]),
         ("gone", ["no_active_subscription", "churned_with_open_deal"]),
         ("nobody", ["close_date_past_open", "no_active_subscription"]),

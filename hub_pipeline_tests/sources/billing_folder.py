@@ -18,7 +18,9 @@ from hub_pipeline.warehouse.lock import RunLock
 from hub_pipeline.warehouse.raw import StreamResult
 
 SUBSCRIPTIONS = "subscription_id,customer_id,status,currency,started_at,updated_at"
-ITEMS = "subscription_item_id,subscription_id,seat_role,quantity,unit_amount_minor,interval,created_at,updated_at"
+ITEMS = (
+    "subscription_item_id,subscription_id,seat_role,quantity,unit_amount_minor,interval,created_at,updated_at"
+)
 
 _MODELS = Path(billing.__file__).parents[2] / "models" / "inputs"
 
@@ -48,7 +50,9 @@ class BillingFolder:
         with self.warehouse.connect() as connection:
             yield connection
 
-    def run(self, as_of: date = date(2026, 10, 31), publish: bool = False, **more: Any) -> dict[str, StreamResult]:
+    def run(
+        self, as_of: date = date(2026, 10, 31), publish: bool = False, **more: Any
+    ) -> dict[str, StreamResult]:
         """One run of the source; `publish` then raises the floor to the close of the day."""
         close = datetime.combine(as_of, datetime.min.time()) + timedelta(days=1)
         with RunLock(self.data) as lock, self.connection() as connection:
@@ -76,6 +80,8 @@ class BillingFolder:
         """Line -> reasons of the quarantined rows."""
         return dict(self.rows("SELECT line_no, reasons FROM raw_billing.quarantine ORDER BY line_no"))
 
-    def manifest(self, columns: str = "status, rows_total, accepted, exact_duplicates, quarantined") -> list[tuple[Any, ...]]:
+    def manifest(
+        self, columns: str = "status, rows_total, accepted, exact_duplicates, quarantined"
+    ) -> list[tuple[Any, ...]]:
         """Manifest rows, in the order of loading."""
         return self.rows(f"SELECT {columns} FROM raw_billing.files ORDER BY file_no")

@@ -24,7 +24,9 @@ def billing(tmp_path: Path) -> BillingFolder:
 
 
 def ids(billing: BillingFolder) -> list[str]:
-    return [row[0] for row in billing.rows("SELECT subscription_id FROM raw_billing.subscriptions ORDER BY 1")]
+    return [
+        row[0] for row in billing.rows("SELECT subscription_id FROM raw_billing.subscriptions ORDER BY 1")
+    ]
 
 
 def test_a_row_arrives_typed_and_says_where_it_stood(billing: BillingFolder) -> None:
@@ -34,7 +36,18 @@ def test_a_row_arrives_typed_and_says_where_it_stood(billing: BillingFolder) -> 
     assert billing.rows(
         "SELECT f.source, subscription_id, currency, started_at, _changed_at, _recorded_at, _line, original_name "
         "FROM raw_billing.subscriptions JOIN raw_billing.files AS f ON file_no = _file_no"
-    ) == [("crm", "s1", "USD", datetime(2026, 1, 1), datetime(2026, 10, 1, 12), datetime(2026, 10, 1, 12), 2, NAME)]
+    ) == [
+        (
+            "crm",
+            "s1",
+            "USD",
+            datetime(2026, 1, 1),
+            datetime(2026, 10, 1, 12),
+            datetime(2026, 10, 1, 12),
+            2,
+            NAME,
+        )
+    ]
 
 
 def test_the_same_bytes_again_change_nothing_whatever_their_name(billing: BillingFolder) -> None:
@@ -54,10 +67,16 @@ def test_the_same_bytes_again_change_nothing_whatever_their_name(billing: Billin
         ("no last line end", (SUBSCRIPTIONS + "\n" + GOOD).encode()),
         ("UTF-16", (SUBSCRIPTIONS + "\n" + GOOD + "\n").encode("utf-16")),
         ("blank lines", (SUBSCRIPTIONS + "\n\n" + GOOD + "\n\n").encode()),
-        ("quoted values", (SUBSCRIPTIONS + '\n"s1",c1,"active",USD,2026-01-01,2026-10-01T12:00:00Z\n').encode()),
+        (
+            "quoted values",
+            (SUBSCRIPTIONS + '\n"s1",c1,"active",USD,2026-01-01,2026-10-01T12:00:00Z\n').encode(),
+        ),
         ("lower-case currency", (SUBSCRIPTIONS + "\n" + GOOD.replace("USD", "usd")).encode()),
         ("offset", (SUBSCRIPTIONS + "\n" + GOOD.replace("12:00:00Z", "14:00:00+02:00")).encode()),
-        ("epoch seconds", (SUBSCRIPTIONS + "\n" + GOOD.replace("2026-10-01T12:00:00Z", "1790856000")).encode()),
+        (
+            "epoch seconds",
+            (SUBSCRIPTIONS + "\n" + GOOD.replace("2026-10-01T12:00:00Z", "1790856000")).encode(),
+        ),
     ],
 )
 def test_what_means_the_same_is_read_the_same(billing: BillingFolder, label: str, content: bytes) -> None:
@@ -70,11 +89,17 @@ def test_what_means_the_same_is_read_the_same(billing: BillingFolder, label: str
 
 
 def test_columns_are_found_by_name_and_unknown_ones_are_kept(billing: BillingFolder) -> None:
-    billing.put(NAME, ["currency,started_at,Region,status,customer_id,subscription_id", "EUR,2026-01-01,north,active,c9,s1"])
+    billing.put(
+        NAME,
+        [
+            "currency,started_at,Region,status,customer_id,subscription_id",
+            "EUR,2026-01-01,north,active,c9,s1",
+        ],
+    )
     billing.run()
-    assert billing.rows("SELECT subscription_id, customer_id, currency, extra FROM raw_billing.subscriptions") == [
-        ("s1", "c9", "EUR", '{"Region":"north"}')
-    ]
+    assert billing.rows(
+        "SELECT subscription_id, customer_id, currency, extra FROM raw_billing.subscriptions"
+    ) == [("s1", "c9", "EUR", '{"Region":"north"}')]
 
 
 @pytest.mark.parametrize(
@@ -93,15 +118,22 @@ def test_columns_are_found_by_name_and_unknown_ones_are_kept(billing: BillingFol
         ("s2,c\0,active,USD,2026-01-01,", "NUL byte"),
     ],
 )  # fmt: skip
-def test_an_unusable_row_is_quarantined_with_its_line_and_reason(billing: BillingFolder, line: str, reason: str) -> None:
+def test_an_unusable_row_is_quarantined_with_its_line_and_reason(
+    billing: BillingFolder, line: str, reason: str
+) -> None:
     billing.put(NAME, [SUBSCRIPTIONS, GOOD, line])
     billing.run()
     assert ids(billing) == ["s1"]
-    assert billing.rows("SELECT line_no, raw_line, reasons FROM raw_billing.quarantine") == [(3, line, [reason])]
+    assert billing.rows("SELECT line_no, raw_line, reasons FROM raw_billing.quarantine") == [
+        (3, line, [reason])
+    ]
     assert billing.manifest() == [("loaded", 2, 1, 0, 1)]
 
 
-@pytest.mark.parametrize("seats", ["2.5", "12.0", " 7", "1e3", "0x10", "1_000", "1,200", "-3", "NaN", "9223372036854775808", "1000001"])
+@pytest.mark.parametrize(
+    "seats",
+    ["2.5", "12.0", " 7", "1e3", "0x10", "1_000", "1,200", "-3", "NaN", "9223372036854775808", "1000001"],
+)
 def test_seats_are_whole_numbers_or_nothing(billing: BillingFolder, seats: str) -> None:
     billing.put("subscription_items__2026-10-31.csv", [ITEMS, f'i1,s1,seat,"{seats}",1000,month,2026-01-01,'])
     billing.run()
@@ -113,22 +145,36 @@ def test_seats_are_whole_numbers_or_nothing(billing: BillingFolder, seats: str) 
 def test_every_reason_of_a_row_is_named(billing: BillingFolder) -> None:
     billing.put(NAME, [SUBSCRIPTIONS, "s1,,actve,USD,yesterday,"])
     billing.run()
-    assert [reason.split(":")[0] for reason in billing.reasons()[2]] == ["customer_id", "status", "started_at"]
+    assert [reason.split(":")[0] for reason in billing.reasons()[2]] == [
+        "customer_id",
+        "status",
+        "started_at",
+    ]
 
 
 def test_a_line_that_is_not_utf8_is_kept_as_bytes_and_the_others_load(billing: BillingFolder) -> None:
     billing.put(NAME, SUBSCRIPTIONS.encode() + b"\ns\xe92,c1,active,USD,2026-01-01,\n" + GOOD.encode())
     billing.run()
     assert ids(billing) == ["s1"]
-    assert billing.rows("SELECT line_no, is_base64, from_base64(raw_line), reasons FROM raw_billing.quarantine") == [
-        (2, True, b"s\xe92,c1,active,USD,2026-01-01,", ["not UTF-8"])
-    ]
+    assert billing.rows(
+        "SELECT line_no, is_base64, from_base64(raw_line), reasons FROM raw_billing.quarantine"
+    ) == [(2, True, b"s\xe92,c1,active,USD,2026-01-01,", ["not UTF-8"])]
 
 
 def test_a_line_break_inside_quotes_belongs_to_the_value(billing: BillingFolder) -> None:
-    billing.put(NAME, [SUBSCRIPTIONS + ",cancel_comment", f'{GOOD},"too ""dear"",', 'and slow"', "s2,c1,active,USD,nonsense,,"])
+    billing.put(
+        NAME,
+        [
+            SUBSCRIPTIONS + ",cancel_comment",
+            f'{GOOD},"too ""dear"",',
+            'and slow"',
+            "s2,c1,active,USD,nonsense,,",
+        ],
+    )
     billing.run()
-    assert billing.rows("SELECT cancel_comment FROM raw_billing.subscriptions") == [('too "dear",\nand slow',)]
+    assert billing.rows("SELECT cancel_comment FROM raw_billing.subscriptions") == [
+        ('too "dear",\nand slow',)
+    ]
     assert list(billing.reasons()) == [4]
 
 
@@ -150,7 +196,9 @@ def test_equal_rows_count_once_and_contradicting_rows_are_both_refused(billing: 
         ((SUBSCRIPTIONS + "\n" + GOOD).encode("utf-16-le"), "its first line is not a header in UTF-8, or UTF-16 with a byte order mark"),
     ],
 )  # fmt: skip
-def test_a_file_that_cannot_be_trusted_is_rejected_whole(billing: BillingFolder, content: bytes, message: str) -> None:
+def test_a_file_that_cannot_be_trusted_is_rejected_whole(
+    billing: BillingFolder, content: bytes, message: str
+) -> None:
     billing.put("subscriptions__2026-10-30.csv", [SUBSCRIPTIONS, GOOD])
     billing.run()
     billing.put(NAME, content)
@@ -168,7 +216,10 @@ def test_a_file_with_too_many_bad_rows_is_kept_out_and_loads_once_corrected(tmp_
     billing.put(NAME, [SUBSCRIPTIONS, GOOD.replace("s1", "s2"), "s3,c1,nope,USD,2026-01-01,"])
     result = billing.run()["subscriptions"]
     assert result.status == "failed"
-    assert f"{NAME} was rejected: 1 of 2 rows are unusable, first line 3: status: not a known value" in result.message
+    assert (
+        f"{NAME} was rejected: 1 of 2 rows are unusable, first line 3: status: not a known value"
+        in result.message
+    )
     assert ids(billing) == ["s1"]
     billing.put(NAME, [SUBSCRIPTIONS, GOOD.replace("s1", "s2"), "s3,c1,active,USD,2026-01-01,"])
     assert billing.run()["subscriptions"].status == "complete"
@@ -184,7 +235,9 @@ def test_without_any_usable_subscription_the_run_is_refused(tmp_path: Path) -> N
 
 def test_compressed_lines_and_parquet_hold_the_same_rows(billing: BillingFolder, tmp_path: Path) -> None:
     text = (SUBSCRIPTIONS + "\n" + GOOD + "\n").encode()
-    billing.put("subscriptions__2026-10-01__delta.csv.gz", gzip.compress(text[:40]) + gzip.compress(text[40:]))
+    billing.put(
+        "subscriptions__2026-10-01__delta.csv.gz", gzip.compress(text[:40]) + gzip.compress(text[40:])
+    )
     billing.put("subscriptions__2026-10-02__delta.csv.zst", zstandard.compress(text.replace(b"s1", b"s2")))
     billing.put(
         "subscriptions__2026-10-03__delta.jsonl",
@@ -200,12 +253,16 @@ def test_compressed_lines_and_parquet_hold_the_same_rows(billing: BillingFolder,
         )
     billing.run()
     assert ids(billing) == ["s1", "s2", "s3", "s4", "s5"]
-    assert billing.rows("SELECT extra FROM raw_billing.subscriptions WHERE subscription_id = 's3'") == [('{"x":"[1]"}',)]
+    assert billing.rows("SELECT extra FROM raw_billing.subscriptions WHERE subscription_id = 's3'") == [
+        ('{"x":"[1]"}',)
+    ]
     assert billing.reasons() == {2: ["not a JSON object"], 3: ["not a JSON object"]}
 
 
 @pytest.mark.parametrize("cut", [8, 20])
-def test_a_compressed_file_that_is_cut_off_loads_nothing_and_is_tried_again(billing: BillingFolder, cut: int) -> None:
+def test_a_compressed_file_that_is_cut_off_loads_nothing_and_is_tried_again(
+    billing: BillingFolder, cut: int
+) -> None:
     billing.put("subscriptions__2026-10-01__delta.csv", [SUBSCRIPTIONS, GOOD])
     whole = gzip.compress((SUBSCRIPTIONS + "\n" + GOOD.replace("s1", "s2") + "\n").encode())
     frame = zstandard.compress((SUBSCRIPTIONS + "\n" + GOOD.replace("s1", "s3") + "\n").encode())
@@ -237,7 +294,10 @@ def test_links_parts_foreign_names_and_young_files_are_not_read_and_are_named(tm
     assert old.exists()
     assert f"refused: crm/{NAME}: a symbolic link" in message
     assert "not mapped: crm/invoices__2026-10-02.csv, crm/subscriptions__2026-02-30.csv" in message
-    assert "waiting: crm/subscriptions__2026-10-02__delta.csv.part, crm/subscriptions__2026-10-03__delta.csv" in message
+    assert (
+        "waiting: crm/subscriptions__2026-10-02__delta.csv.part, crm/subscriptions__2026-10-03__delta.csv"
+        in message
+    )
 
 
 def test_a_mapped_name_with_glob_characters_and_quotes_reads_that_file(tmp_path: Path) -> None:
@@ -265,5 +325,7 @@ def test_a_folder_that_is_set_and_missing_is_a_mistake_but_the_default_may_be_mi
     assert {result.status for result in billing.run().values()} == {"not_configured"}
     assert billing.rows("SELECT count(*) FROM raw_billing.subscriptions_versions") == [(0,)]
     named = BillingFolder(tmp_path / "named", billing={"folder": "elsewhere"})
-    with pytest.raises(ConfigurationError, match=r"The billing folder .*elsewhere is missing\. Nothing was changed"):
+    with pytest.raises(
+        ConfigurationError, match=r"The billing folder .*elsewhere is missing\. Nothing was changed"
+    ):
         named.run()

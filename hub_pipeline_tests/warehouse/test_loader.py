@@ -11,8 +11,21 @@ import pytest
 import zstandard
 
 from hub_pipeline.errors import DataRefusedError
+from hub_pipeline.warehouse import ledger
+from hub_pipeline.warehouse.database import Warehouse
+from hub_pipeline.warehouse.loader import RawLoader
+from hub_pipeline.warehouse.lock import RunLock
 from hub_pipeline.warehouse.raw import RawStream, StreamResult
-from hub_pipeline_tests.warehouse.support import COMPANIES, DAY, OWNERS, close_of, company, publish_day, run
+from hub_pipeline_tests.warehouse.support import (
+    COMPANIES,
+    DAY,
+    OWNERS,
+    Run,
+    close_of,
+    company,
+    publish_day,
+    run,
+)
 
 CURRENT = "SELECT id, name, seats, _deleted_at FROM raw_hubspot.companies_current ORDER BY id"
 
@@ -203,6 +216,52 @@ def test_an_incomplete_stream_deletes_nothing(tmp_path: Path) -> None:
             ("complete", ""),
             ("failed", "the source went away"),
         ]
+
+
+def test_what_a_first_attempt_saw_does_not_count_for_the_second(tmp_path: Path) -> None:
+    with run(tmp_path) as one:
+        one.take(COMPANIES, [company("1"), company("2"), company("3")])
+    with RunLock(tmp_path) as lock, Warehouse.in_folder(tmp_path).connect() as connection:
+        deleted = []
+        for ids in (("1", "2", "3"), ("1", "2")):
+            load, fence = ledger.begin_run(
+                connection, lock, tmp_path / "build.duckdb.state", DAY, close_of(DAY)
+            )
+            loader = RawLoader(connection, fence, load, tmp_path / "landing")
+            attempt = Run(Warehouse.in_folder(tmp_path), connection, load, fence, loader)
+            file = attempt.land(COMPANIES, [company(i) for i in ids])
+            loader.load_file(COMPANIES, file)
+            if len(ids) == 2:
+                complete = StreamResult("hubspot", "companies", "complete", 2)
+                deleted.append(loader.finish_stream(COMPANIES, [file], complete, 0.5).deleted)
+    assert deleted == [1]
+
+
+def test_a_part_that_the_list_could_not_name_is_left_alone(tmp_path: Path) -> None:
+    with run(tmp_path) as one:
+        one.take(COMPANIES, [company("1"), company("2"), company("10"), company("11")])
+    with run(tmp_path) as two:
+        partial = replace(COMPANIES, snapshot_where="starts_with(id, '1')")
+        assert two.take(partial, [company("1"), company("10")], max_shrink=0.4).deleted == 1
+        assert two.rows("SELECT id FROM raw_hubspot.companies_current WHERE _deleted_at IS NOT NULL") == [
+            ("11",)
+        ]
+
+
+def test_an_archived_record_that_is_restored_unchanged_is_live_again(tmp_path: Path) -> None:
+    archivable = replace(
+        COMPANIES,
+        json_columns={**COMPANIES.json_columns, "archivedAt": "TIMESTAMP"},
+        select=COMPANIES.select + ", r.archivedAt AS _archived_at",
+    )
+    live = company("1", updated="2026-10-01T00:00:00")
+    states = []
+    for day, record in enumerate((live, {**live, "archivedAt": "2026-11-01T05:00:00"}, live, live)):
+        with run(tmp_path, DAY + timedelta(days=day)) as one:
+            inserted = one.take(archivable, [record]).inserted
+            [(archived,)] = one.rows("SELECT _archived_at FROM raw_hubspot.companies_current")
+            states.append((inserted, archived))
+    assert states == [(1, None), (1, datetime(2026, 11, 1, 5)), (1, None), (0, None)]
 
 
 def test_a_new_column_is_added_and_one_that_is_no_longer_sent_stays_empty(tmp_path: Path) -> None:

@@ -3,10 +3,11 @@ description: >
   Which renewal deal of the post-sales pipeline belongs to which running contract. A deal that names a known
   subscription can only belong to that one, whatever the dates, except that a closed deal nearer to the end of the
   term before is the renewal of that term. Any other deal can belong to a contract of its organisation whose term ends
-  at most renewal.match_days (45) days from its renew-by date. Of all possible pairs of an organisation the best is
-  taken first: won before open before lost, a named subscription before a date, nearest, lowest deal_id, lowest
-  subscription_id; each contract gets one deal and each deal one contract. A deal left over belongs to the contract
-  of its best pair without being chosen.
+  at most renewal.match_days (45) days from its renew-by date. Where there is no date to compare (an open deal without
+  a close date, or an open deal that fits no term and a contract without one), the organisation decides. Of all
+  possible pairs of an organisation the best is taken first: won before open before lost, a named subscription before
+  a date before neither, nearest, lowest deal_id, lowest subscription_id; each contract gets one deal and each deal one
+  contract. A deal left over belongs to the contract of its best pair without being chosen.
 grain: [deal_id]
 columns:
   deal_id: {type: VARCHAR, meaning: "renewal deal", not_null: true}
@@ -20,6 +21,7 @@ WITH RECURSIVE deals AS (
         d.org_id,
         d.status,
         d.renew_by,
+        d.closed_on,
         CASE d.status WHEN 'won' THEN 1 WHEN 'open' THEN 2 ELSE 3 END AS status_rank,
         k.subscription_id AS named_subscription_id
     FROM intermediate.current_deals AS d
@@ -27,7 +29,7 @@ WITH RECURSIVE deals AS (
         ON k.subscription_id = d.subscription_id
     WHERE d.pipeline = 'post_sales' AND d.deal_type = 'renewal'
 ),
-pairs AS (
+dated_pairs AS (
     SELECT
         c.org_id,
         c.subscription_id,
@@ -40,7 +42,11 @@ pairs AS (
     INNER JOIN deals AS d ON d.named_subscription_id = c.subscription_id
     WHERE
         d.status = 'open'
-        OR coalesce(abs(d.renew_by - c.term_end_on) <= abs(d.renew_by - c.previous_term_end_on), true)
+        OR coalesce(
+            abs(coalesce(d.renew_by, d.closed_on) - c.term_end_on)
+            <= abs(coalesce(d.renew_by, d.closed_on) - c.previous_term_end_on),
+            true
+        )
     UNION ALL
     SELECT
         c.org_id,
@@ -55,6 +61,26 @@ pairs AS (
         ON d.named_subscription_id IS NULL
         AND d.org_id = c.org_id
         AND abs(d.renew_by - c.term_end_on) <= CAST($renewal_match_days AS INTEGER)
+),
+pairs AS (
+    SELECT p.* FROM dated_pairs AS p
+    UNION ALL
+    SELECT
+        c.org_id,
+        c.subscription_id,
+        d.deal_id,
+        d.status,
+        d.status_rank,
+        2 AS kind_rank,
+        CAST(NULL AS BIGINT) AS distance
+    FROM intermediate.renewal_contracts AS c
+    INNER JOIN deals AS d
+        ON d.named_subscription_id IS NULL
+        AND d.status = 'open'
+        AND d.org_id = c.org_id
+        AND (d.renew_by IS NULL OR c.term_end_on IS NULL)
+    LEFT JOIN (SELECT DISTINCT p.deal_id FROM dated_pairs AS p) AS x ON x.deal_id = d.deal_id
+    WHERE x.deal_id IS NULL
 ),
 ranked AS (
     SELECT

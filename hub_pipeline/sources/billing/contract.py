@@ -48,7 +48,8 @@ _EXPECTED = {
     "enum": "not a known value",
 }
 
-_TIME = r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}(:?\d{2})?)?"
+_TIME = r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?"
+_OFFSET = r"[+-]\d{2}(:?\d{2})?"
 _DAY = r"\d{4}-\d{2}-\d{2}"
 
 
@@ -91,7 +92,10 @@ class Column:
             return f"nullif({number}, 0)" if self.type == "rate" else number
         if self.type == "timestamp":
             instant = (
-                f"CASE WHEN regexp_full_match({v}, {literal(_TIME)}) THEN TRY_CAST({v} AS TIMESTAMP) "
+                # DuckDB reads an offset into a TIMESTAMP and ignores it; only TIMESTAMPTZ honours it.
+                f"CASE WHEN regexp_full_match({v}, {literal(_TIME + 'Z?')}) THEN TRY_CAST({v} AS TIMESTAMP) "
+                f"WHEN regexp_full_match({v}, {literal(_TIME + _OFFSET)}) "
+                f"THEN TRY_CAST({v} AS TIMESTAMPTZ) AT TIME ZONE 'UTC' "
                 f"WHEN regexp_full_match({v}, {literal(_DAY)}) THEN {local_midnight(f'TRY_CAST({v} AS DATE)')} "
                 f"WHEN regexp_full_match({v}, '\\d{{9,11}}') THEN make_timestamp(CAST({v} AS BIGINT) * 1000000) END"
             )
@@ -107,7 +111,8 @@ class Column:
         if self.type == "enum":
             return f"CASE WHEN {v} IN ({', '.join(map(literal, self.values))}) THEN {v} END"
         if self.type == "json":
-            return f"CASE WHEN json_valid({v}) AND json_type({v}) IN ('OBJECT', 'ARRAY') THEN {v} END"
+            valid = f"CASE WHEN json_valid({v}) THEN {v} END"  # json_type fails on what is not JSON
+            return f"CASE WHEN json_type({valid}) IN ('OBJECT', 'ARRAY') THEN {v} END"
         return f"CASE WHEN NOT contains({v}, chr(0)) AND length({v}) <= 1000000 THEN {v} END"
 
 

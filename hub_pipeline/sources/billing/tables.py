@@ -109,6 +109,12 @@ def resolve_customers(connection: duckdb.DuckDBPyConnection, settings: Settings)
         organisations = (
             f"SELECT id AS org_id, nullif({value}, '') AS external_id FROM raw_hubspot.organisations_current"
         )
+    merges = connection.execute(
+        "SELECT count(*) FROM duckdb_tables() WHERE schema_name = 'raw_hubspot' AND table_name = 'merges'"
+    ).fetchone()
+    if merges is not None and merges[0]:
+        # A record that was merged away is no longer listed, but billing may name it; the models follow the merge.
+        organisations += " UNION SELECT loser_id, NULL FROM raw_hubspot.merges WHERE object = 'organisations'"
     connection.execute("DELETE FROM raw_billing.customer_organisations")
     connection.execute(
         f"INSERT INTO raw_billing.customer_organisations WITH organisations AS ({organisations}), "

@@ -100,11 +100,13 @@ def _join_quoted_lines(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _jsonl(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    usable = "NOT contains(raw, chr(0)) AND json_valid(raw) AND json_type(raw) = 'OBJECT'"
+    # The JSON functions fail on what is not JSON, so they only ever see what is.
+    valid = "CASE WHEN NOT contains(raw, chr(0)) AND json_valid(raw) THEN raw END"
+    usable = f"coalesce(json_type({valid}) = 'OBJECT', false)"
     names = [
         row[0]
         for row in connection.execute(
-            f"SELECT DISTINCT unnest(CASE WHEN {usable} THEN json_keys(raw) END) AS name FROM billing_text "
+            f"SELECT DISTINCT unnest(json_keys(CASE WHEN {usable} THEN raw END)) AS name FROM billing_text "
             "WHERE raw IS NOT NULL ORDER BY name"
         ).fetchall()
     ]
@@ -114,7 +116,7 @@ def _jsonl(connection: duckdb.DuckDBPyConnection) -> list[str]:
         if not name or '"' in name or "\\" in name or "\0" in name:
             raise RejectedFileError(f"its objects have a key that cannot be a column: {name!r}")
     paths = "[" + ", ".join(literal(f'$."{name}"') for name in names) + "]"
-    fields = f"json_extract_string(raw, {paths})" if names else "[]::VARCHAR[]"
+    fields = f"json_extract_string({valid}, {paths})" if names else "[]::VARCHAR[]"
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE billing_lines AS SELECT line_no, raw, "
         f"CASE WHEN {usable} THEN {fields} END AS f, "
