@@ -646,7 +646,7 @@ class Builder:
         self._bad_rows.setdefault(table, []).append(cells)
 
     def billing_files(self, fx: Iterable[tuple[date, str, str]]) -> dict[str, bytes]:
-        """The folder of extracts: full lists of customers and rates, monthly deltas of subscriptions and items."""
+        """The folder of extracts: full lists of customers and rates, quarterly deltas of subscriptions and items."""
         ends = self._extract_days()
         subscription_rows: list[tuple[datetime, list[str]]] = []
         item_rows: list[tuple[datetime, list[str]]] = []
@@ -672,7 +672,7 @@ class Builder:
                     lines.append(lines[0])
                 files[f"stripe/{table}__{end}__delta.csv"] = _csv(columns, lines)
                 start = until
-        for end in (ends[0], ends[11], ends[-1]):
+        for end in (ends[0], ends[len(ends) // 2], ends[-1]):
             known = [c for c in self._customers if c["created_at"][:10] <= end.isoformat()]
             rows_ = [[customer.get(column, "") for column in _CUSTOMER_COLUMNS] for customer in known]
             if end == ends[-1]:
@@ -686,12 +686,10 @@ class Builder:
         return [[cells.get(column, "") for column in columns] for cells in self._bad_rows.get(table, [])]
 
     def _extract_days(self) -> list[date]:
-        """Month ends of two years, the last one as_of itself."""
-        firsts = [
-            add_months(datetime.combine(self.as_of.replace(day=1), time(0), UTC), -n)
-            for n in range(23, -1, -1)
-        ]
-        return [*(first.date() - timedelta(days=1) for first in firsts), self.as_of]
+        """Month ends of two years, a quarter apart, and as_of itself."""
+        first = datetime.combine(self.as_of.replace(day=1), time(0), UTC)
+        ends = [add_months(first, -months).date() - timedelta(days=1) for months in range(24, -1, -3)]
+        return [*ends, self.as_of]
 
     # Intercom --------------------------------------------------------------------------------------------------
 

@@ -336,22 +336,13 @@ def check_columns(connection: duckdb.DuckDBPyConnection, model: Model, target: s
 
 
 def comment_on(connection: duckdb.DuckDBPyConnection, model: Model) -> None:
-    """Write the contract's words as comments of the table or view and of its columns, where they differ."""
+    """Write the contract's words as comments of the table or view and of its columns.
+
+    Only a mart outlives its build, so only there is it worth asking which comments are already right.
+    """
     wanted = {"": " ".join(model.contract.description.split())}
     wanted |= {name: " ".join(column.meaning.split()) for name, column in model.contract.columns.items()}
-    function, name_column = (
-        ("duckdb_views", "view_name") if model.is_view else ("duckdb_tables", "table_name")
-    )
-    place = {"schema": model.schema, "table": model.table}
-    present: dict[str, str | None] = dict(
-        connection.execute(
-            f"SELECT '', comment FROM {function}() WHERE database_name = current_database() "
-            f"AND schema_name = $schema AND {name_column} = $table "
-            "UNION ALL SELECT column_name, comment FROM duckdb_columns() WHERE database_name = current_database() "
-            "AND schema_name = $schema AND table_name = $table",
-            place,
-        ).fetchall()
-    )
+    present = _comments(connection, model) if model.schema == "marts" else {}
     target = qualified(model.schema, model.table)
     kind = "VIEW" if model.is_view else "TABLE"
     statements = [
@@ -361,6 +352,17 @@ def comment_on(connection: duckdb.DuckDBPyConnection, model: Model) -> None:
     ]
     if statements:
         connection.execute(";\n".join(statements))
+
+
+def _comments(connection: duckdb.DuckDBPyConnection, model: Model) -> dict[str, str | None]:
+    rows = connection.execute(
+        "SELECT '', comment FROM duckdb_tables() WHERE database_name = current_database() "
+        "AND schema_name = $schema AND table_name = $table "
+        "UNION ALL SELECT column_name, comment FROM duckdb_columns() WHERE database_name = current_database() "
+        "AND schema_name = $schema AND table_name = $table",
+        {"schema": model.schema, "table": model.table},
+    ).fetchall()
+    return dict(rows)
 
 
 @contextmanager

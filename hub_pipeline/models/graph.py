@@ -32,8 +32,6 @@ READABLE = {
     "hub": ("staging", "marts", "hub", "_published"),
 }
 
-STRICT = False
-
 #: The models that ship with the project.
 MODELS_FOLDER = Path(__file__).parent
 
@@ -290,5 +288,5 @@ def _check_reference(model: Model, dependency: str, by_name: dict[str, Model], i
     if schema == "inputs":
         if inputs and table not in inputs:
             raise ModelError(f"{model.path}: {dependency} is not a table of inputs.yaml.")
-    elif schema in LAYERS and dependency not in by_name and STRICT:
+    elif schema in LAYERS and dependency not in by_name:
         raise ModelError(f"{model.path}: it reads {dependency}, but there is no {schema}/{table}.sql.")

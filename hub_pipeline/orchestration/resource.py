@@ -146,7 +146,8 @@ def _declare_dead(context: dg.InitResourceContext) -> None:
 
 def hub_run(settings: Settings) -> HubRun:
     """The resource for these settings; nothing is opened before a run starts."""
-    # Only what was set: sources ask whether a setting was given or is the default.
+    # Only what was set: a source asks whether a setting was given or is the default.
     return HubRun(
-        database=Warehouse.in_folder(Path()).build_path.name, settings_json=settings.model_dump_json()
+        database=Warehouse.in_folder(Path()).build_path.name,
+        settings_json=settings.model_dump_json(exclude_unset=True),
     )

@@ -26,6 +26,7 @@ from hub_pipeline.models.engine import (
 )
 from hub_pipeline.settings import Environment, HubSpotObject, Settings
 from hub_pipeline.sources import billing, hubspot, intercom
+from hub_pipeline.sources.billing.loading import FILES
 from hub_pipeline.sources.hubspot.streams import (
     MERGED_IDS,
     account_stream,
@@ -274,6 +275,7 @@ class DailyRun:
     def create_views(self, models: Iterable[Model] | None = None) -> tuple[ModelRun, ...]:
         """(Re)create the views of ``hub`` and count their rows."""
         ledger.ensure_published_schema(self.connection)
+        ledger.record_freshness(self.connection, self.fence, self.as_of, self.results)
         runs = self._run(catalog().layer("hub") if models is None else models, None)
         counted = tuple(replace(run, rows=self.count(run.model)) for run in runs)
         self.rows |= {run.model: run.rows for run in counted}
@@ -341,7 +343,7 @@ class DailyRun:
 
     def _not_configured(self) -> list[str]:
         delivered = {
-            r.source for r in self.results if r.status != "not_configured" and r.object != billing.FILES
+            r.source for r in self.results if r.status != "not_configured" and r.object != FILES
         }
         return [s for s in SOURCES if s not in delivered and any(r.source == s for r in self.results)]
 

@@ -183,7 +183,7 @@ def test_rows_recorded_later_and_the_order_of_rows_change_no_mart(random: Random
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.randoms(use_true_random=False), st.integers(0, 2))
 def test_rows_recorded_later_and_the_order_of_rows_change_no_mart_in_many_worlds(
     random: Random, extra_days: int

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
-
-import duckdb
 
 from hub_pipeline.settings import Environment, Settings
 from hub_pipeline.sources import billing
@@ -26,7 +24,7 @@ _MODELS = Path(billing.__file__).parents[2] / "models" / "inputs"
 
 
 class BillingFolder:
-    """The folder of one billing system `crm`, and the build file its extracts are loaded into."""
+    """The folder of one billing system `crm`, and the build file its extracts are loaded into; close it."""
 
     def __init__(self, data: Path, **settings: Any) -> None:
         self.data = data
@@ -36,6 +34,12 @@ class BillingFolder:
         self.settings = Settings.model_validate({"billing": values, **settings})
         self.environment = Environment.read({"HUB_DATA_DIR": str(data)})
         self.warehouse = Warehouse.in_folder(data)
+        self._open = ExitStack()
+        self.connection = self._open.enter_context(self.warehouse.connect())
+
+    def close(self) -> None:
+        """Close the build file."""
+        self._open.close()
 
     def put(self, name: str, content: str | bytes | Sequence[str]) -> Path:
         """Write a file; a list of strings is its lines."""
@@ -45,36 +49,30 @@ class BillingFolder:
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         return path
 
-    @contextmanager
-    def connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        with self.warehouse.connect() as connection:
-            yield connection
-
     def run(
         self, as_of: date = date(2026, 10, 31), publish: bool = False, **more: Any
     ) -> dict[str, StreamResult]:
         """One run of the source; `publish` then raises the floor to the close of the day."""
         close = datetime.combine(as_of, datetime.min.time()) + timedelta(days=1)
-        with RunLock(self.data) as lock, self.connection() as connection:
-            load, fence = ledger.begin_run(connection, lock, self.warehouse.state_path, as_of, close)
-            results = billing.load(connection, self.settings, self.environment, load, fence, **more)
+        with RunLock(self.data) as lock:
+            load, fence = ledger.begin_run(self.connection, lock, self.warehouse.state_path, as_of, close)
+            results = billing.load(self.connection, self.settings, self.environment, load, fence, **more)
             if publish:
-                ledger.record_intent(connection, fence, as_of, as_of, close)
+                ledger.record_intent(self.connection, fence, as_of, as_of, close)
         return {result.object: result for result in results}
 
     def rows(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
         """Answer of a query on the build file."""
-        with self.connection() as connection:
-            return connection.execute(sql, values).fetchall()
+        return self.connection.execute(sql, values).fetchall()
 
     def subscription_versions(self, columns: str, where: str = "true") -> list[tuple[Any, ...]]:
         """Rows of the canonical table inputs.subscription_versions, by subscription and clocks."""
         sql = (_MODELS / "subscription_versions.sql").read_text().split("---*/")[1]
-        with self.connection() as connection:
-            connection.execute(f"CREATE TEMP TABLE versions AS {sql}", {"billing_seat_roles": ["seat"]})
-            return connection.execute(
-                f"SELECT {columns} FROM versions WHERE {where} ORDER BY subscription_id, effective_at, recorded_at"
-            ).fetchall()
+        self.connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE versions AS {sql}", {"billing_seat_roles": ["seat"]}
+        )
+        order = "subscription_id, effective_at, recorded_at"
+        return self.rows(f"SELECT {columns} FROM versions WHERE {where} ORDER BY {order}")
 
     def reasons(self) -> dict[int, list[str]]:
         """Line -> reasons of the quarantined rows."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -16,11 +17,6 @@ from hub_pipeline_tests.sources.billing_folder import ITEMS, SUBSCRIPTIONS, Bill
 
 NAME = "subscriptions__2026-10-31__delta.csv"
 GOOD = "s1,c1,active,USD,2026-01-01,2026-10-01T12:00:00Z"
-
-
-@pytest.fixture
-def billing(tmp_path: Path) -> BillingFolder:
-    return BillingFolder(tmp_path)
 
 
 def ids(billing: BillingFolder) -> list[str]:
@@ -59,30 +55,24 @@ def test_the_same_bytes_again_change_nothing_whatever_their_name(billing: Billin
     assert len(billing.manifest()) == 1
 
 
-@pytest.mark.parametrize(
-    ("label", "content"),
-    [
-        ("byte order mark", ("\ufeff" + SUBSCRIPTIONS + "\n" + GOOD + "\n").encode()),
-        ("CRLF", (SUBSCRIPTIONS + "\r\n" + GOOD + "\r\n").encode()),
-        ("no last line end", (SUBSCRIPTIONS + "\n" + GOOD).encode()),
-        ("UTF-16", (SUBSCRIPTIONS + "\n" + GOOD + "\n").encode("utf-16")),
-        ("blank lines", (SUBSCRIPTIONS + "\n\n" + GOOD + "\n\n").encode()),
-        (
-            "quoted values",
-            (SUBSCRIPTIONS + '\n"s1",c1,"active",USD,2026-01-01,2026-10-01T12:00:00Z\n').encode(),
-        ),
-        ("lower-case currency", (SUBSCRIPTIONS + "\n" + GOOD.replace("USD", "usd")).encode()),
-        ("offset", (SUBSCRIPTIONS + "\n" + GOOD.replace("12:00:00Z", "14:00:00+02:00")).encode()),
-        (
-            "epoch seconds",
-            (SUBSCRIPTIONS + "\n" + GOOD.replace("2026-10-01T12:00:00Z", "1790856000")).encode(),
-        ),
-    ],
-)
-def test_what_means_the_same_is_read_the_same(billing: BillingFolder, label: str, content: bytes) -> None:
-    billing.put(NAME, content)
+def test_what_means_the_same_is_read_the_same(billing: BillingFolder) -> None:
+    text = SUBSCRIPTIONS + "\n" + GOOD + "\n"
+    forms = {
+        "byte order mark": ("\ufeff" + text).encode(),
+        "CRLF": text.replace("\n", "\r\n").encode(),
+        "no last line end": text.rstrip().encode(),
+        "UTF-16": text.encode("utf-16"),
+        "blank lines": text.replace("\n", "\n\n").encode(),
+        "quoted values": text.replace("s1,c1,active", '"s1",c1,"active"').encode(),
+        "lower-case currency": text.replace("USD", "usd").encode(),
+        "offset": text.replace("12:00:00Z", "14:00:00+02:00").encode(),
+        "epoch seconds": text.replace("2026-10-01T12:00:00Z", "1790856000").encode(),
+        "as it should be": text.encode(),
+    }
+    for number, content in enumerate(forms.values()):
+        billing.put(f"subscriptions__2026-10-31__delta__{number:03}.csv", content)
     billing.run()
-    assert billing.manifest() == [("loaded", 1, 1, 0, 0)], label
+    assert dict(zip(forms, billing.manifest(), strict=True)) == dict.fromkeys(forms, ("loaded", 1, 1, 0, 0))
     assert billing.rows("SELECT subscription_id, currency, _changed_at FROM raw_billing.subscriptions") == [
         ("s1", "USD", datetime(2026, 10, 1, 12))
     ]
@@ -102,44 +92,56 @@ def test_columns_are_found_by_name_and_unknown_ones_are_kept(billing: BillingFol
     ) == [("s1", "c9", "EUR", '{"Region":"north"}')]
 
 
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    [
-        ("s2,c1,active,USD,2026-01-01", "too few fields"),
-        ("s2,c1,active,USD,2026-01-01,2026-10-01,x", "too many fields"),
-        ('s2,c"1,active,USD,2026-01-01,2026-10-01', "a quote that is not closed, or stands inside a value"),
-        (",c1,active,USD,2026-01-01,", "subscription_id: empty"),
-        ("s2,c1,actve,USD,2026-01-01,", "status: not a known value"),
-        ("s2,c1,active,XXQ,2026-01-01,", "currency: not an ISO 4217 currency"),
-        ("s2,c1,active,USD,2026-02-30,", "started_at: not a time such as 2026-03-02T10:00:00Z between 1990 and twenty years from now"),
-        ("s2,c1,active,USD,infinity,", "started_at: not a time such as 2026-03-02T10:00:00Z between 1990 and twenty years from now"),
-        ("s2,c1,active,USD,9999-12-31,", "started_at: not a time such as 2026-03-02T10:00:00Z between 1990 and twenty years from now"),
-        ("s2,c1,active,USD,01/02/2026,", "started_at: not a time such as 2026-03-02T10:00:00Z between 1990 and twenty years from now"),
-        ("s2,c\0,active,USD,2026-01-01,", "NUL byte"),
-    ],
-)  # fmt: skip
-def test_an_unusable_row_is_quarantined_with_its_line_and_reason(
-    billing: BillingFolder, line: str, reason: str
-) -> None:
-    billing.put(NAME, [SUBSCRIPTIONS, GOOD, line])
+def test_an_unusable_row_is_quarantined_with_its_line_and_reason(billing: BillingFolder) -> None:
+    no_time = "not a time such as 2026-03-02T10:00:00Z between 1990 and twenty years from now"
+    bad = {
+        "a,c1,active,USD,2026-01-01": "too few fields",
+        "a,c1,active,USD,2026-01-01,2026-10-01,x": "too many fields",
+        'a,c"1,active",USD,2026-01-01,2026-10-01': "a quote that is not closed, or stands inside a value",
+        ",c1,active,USD,2026-01-01,": "subscription_id: empty",
+        "a,c1,actve,USD,2026-01-01,": "status: not a known value",
+        "a,c1,active,XXQ,2026-01-01,": "currency: not an ISO 4217 currency",
+        "a,c1,active,USD,2026-02-30,": f"started_at: {no_time}",
+        "a,c1,active,USD,infinity,": f"started_at: {no_time}",
+        "a,c1,active,USD,9999-12-31,": f"started_at: {no_time}",
+        "a,c1,active,USD,01/02/2026,": f"started_at: {no_time}",
+        "a,c\0,active,USD,2026-01-01,": "NUL byte",
+    }
+    billing.put(NAME, [SUBSCRIPTIONS, GOOD, *bad])
     billing.run()
     assert ids(billing) == ["s1"]
-    assert billing.rows("SELECT line_no, raw_line, reasons FROM raw_billing.quarantine") == [
-        (3, line, [reason])
+    quarantined = billing.rows(
+        "SELECT raw_line, reasons[1] FROM raw_billing.quarantine WHERE len(reasons) = 1"
+    )
+    assert dict(quarantined) == bad
+    assert list(billing.reasons()) == list(range(3, 3 + len(bad)))
+    assert billing.manifest() == [("loaded", 1 + len(bad), 1, 0, len(bad))]
+
+
+def test_seats_are_whole_numbers_or_nothing(billing: BillingFolder) -> None:
+    bad = [
+        "2.5",
+        "12.0",
+        " 7",
+        "1e3",
+        "0x10",
+        "1_000",
+        "1,200",
+        "-3",
+        "NaN",
+        "9223372036854775808",
+        "1000001",
+        "",
     ]
-    assert billing.manifest() == [("loaded", 2, 1, 0, 1)]
-
-
-@pytest.mark.parametrize(
-    "seats",
-    ["2.5", "12.0", " 7", "1e3", "0x10", "1_000", "1,200", "-3", "NaN", "9223372036854775808", "1000001"],
-)
-def test_seats_are_whole_numbers_or_nothing(billing: BillingFolder, seats: str) -> None:
-    billing.put("subscription_items__2026-10-31.csv", [ITEMS, f'i1,s1,seat,"{seats}",1000,month,2026-01-01,'])
+    billing.put(
+        "subscription_items__2026-10-31.csv",
+        [ITEMS, *(f'i{n},s1,seat,"{seats}",1000,month,2026-01-01,' for n, seats in enumerate(bad))],
+    )
     billing.run()
-    assert billing.manifest() == [("loaded", 1, 0, 0, 1)]
-    [(reasons,)] = billing.rows("SELECT reasons FROM raw_billing.quarantine")
-    assert all(reason.startswith("quantity: ") for reason in reasons)
+    assert billing.manifest() == [("loaded", len(bad), 0, 0, len(bad))]
+    assert {reason.split(":")[0] for reasons in billing.reasons().values() for reason in reasons} == {
+        "quantity"
+    }
 
 
 def test_every_reason_of_a_row_is_named(billing: BillingFolder) -> None:
@@ -209,8 +211,10 @@ def test_a_file_that_cannot_be_trusted_is_rejected_whole(
     assert ids(billing) == ["s1"]
 
 
-def test_a_file_with_too_many_bad_rows_is_kept_out_and_loads_once_corrected(tmp_path: Path) -> None:
-    billing = BillingFolder(tmp_path, billing={"max_quarantined": "0.4"})
+def test_a_file_with_too_many_bad_rows_is_kept_out_and_loads_once_corrected(
+    folder: Callable[..., BillingFolder],
+) -> None:
+    billing = folder(billing={"max_quarantined": "0.4"})
     billing.put("subscriptions__2026-10-30.csv", [SUBSCRIPTIONS, GOOD])
     billing.run()
     billing.put(NAME, [SUBSCRIPTIONS, GOOD.replace("s1", "s2"), "s3,c1,nope,USD,2026-01-01,"])
@@ -226,8 +230,8 @@ def test_a_file_with_too_many_bad_rows_is_kept_out_and_loads_once_corrected(tmp_
     assert ids(billing) == ["s1", "s2", "s3"]
 
 
-def test_without_any_usable_subscription_the_run_is_refused(tmp_path: Path) -> None:
-    billing = BillingFolder(tmp_path, billing={"max_quarantined": "0"})
+def test_without_any_usable_subscription_the_run_is_refused(folder: Callable[..., BillingFolder]) -> None:
+    billing = folder(billing={"max_quarantined": "0"})
     billing.put(NAME, [SUBSCRIPTIONS, "s3,c1,nope,USD,2026-01-01,"])
     with pytest.raises(DataRefusedError, match=r"No subscription could be loaded: crm/.*line 2: status"):
         billing.run()
@@ -277,8 +281,10 @@ def test_a_compressed_file_that_is_cut_off_loads_nothing_and_is_tried_again(
     assert ids(billing) == ["s1", "s2", "s3"]
 
 
-def test_links_parts_foreign_names_and_young_files_are_not_read_and_are_named(tmp_path: Path) -> None:
-    billing = BillingFolder(tmp_path, billing={"settle_seconds": 60})
+def test_links_parts_foreign_names_and_young_files_are_not_read_and_are_named(
+    folder: Callable[..., BillingFolder], tmp_path: Path
+) -> None:
+    billing = folder(billing={"settle_seconds": 60})
     old = billing.put("subscriptions__2026-10-01__delta.csv", [SUBSCRIPTIONS, GOOD])
     secret = tmp_path / "secret.csv"
     secret.write_text(SUBSCRIPTIONS + "\n" + GOOD.replace("s1", "stolen"))
@@ -300,14 +306,16 @@ def test_links_parts_foreign_names_and_young_files_are_not_read_and_are_named(tm
     )
 
 
-def test_a_mapped_name_with_glob_characters_and_quotes_reads_that_file(tmp_path: Path) -> None:
+def test_a_mapped_name_with_glob_characters_and_quotes_reads_that_file(
+    folder: Callable[..., BillingFolder], tmp_path: Path
+) -> None:
     mapping = tmp_path / "odd.toml"
     mapping.write_text(
         "[[file]]\nname = \"subs [1]*';DROP.csv\"\ndate = 2026-10-31\n[[file.table]]\ntable = 'subscriptions'\n"
         "[file.table.columns]\nsubscription_id = 'Id \"x\"'\ncustomer_id = 'Id \"x\"'\n"
         "status = { constant = 'active' }\ncurrency = { constant = 'EUR' }\nstarted_at = { column = 'on', format = '%d.%m.%Y' }\n"
     )
-    billing = BillingFolder(tmp_path, billing={"mappings": [str(mapping)]})
+    billing = folder(billing={"mappings": [str(mapping)]})
     billing.put("subs [1]*';DROP.csv", ['"Id ""x""",on', "s1,24.12.2025", "s2,2025-12-24", "s3,12/24/2025"])
     billing.put("subs 1x';DROP.csv", ["other", "1"])
     billing.run()
@@ -318,13 +326,15 @@ def test_a_mapped_name_with_glob_characters_and_quotes_reads_that_file(tmp_path:
     assert list(billing.reasons()) == [4]
 
 
-def test_a_folder_that_is_set_and_missing_is_a_mistake_but_the_default_may_be_missing(tmp_path: Path) -> None:
-    billing = BillingFolder(tmp_path)
+def test_a_folder_that_is_set_and_missing_is_a_mistake_but_the_default_may_be_missing(
+    folder: Callable[..., BillingFolder],
+) -> None:
+    billing = folder()
     billing.folder.rmdir()
     billing.folder.parent.rmdir()
     assert {result.status for result in billing.run().values()} == {"not_configured"}
     assert billing.rows("SELECT count(*) FROM raw_billing.subscriptions_versions") == [(0,)]
-    named = BillingFolder(tmp_path / "named", billing={"folder": "elsewhere"})
+    named = folder(billing={"folder": "elsewhere"})
     with pytest.raises(
         ConfigurationError, match=r"The billing folder .*elsewhere is missing\. Nothing was changed"
     ):

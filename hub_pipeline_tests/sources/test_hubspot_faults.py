@@ -168,6 +168,7 @@ def test_a_portal_that_stays_down_is_unavailable_within_the_budget(tmp_path: Pat
         extract_all(tmp_path, simulator, settings_with(time_budget_seconds=1))
 
 
+@pytest.mark.slow
 def test_the_limit_of_the_account_is_never_exceeded(tmp_path: Path) -> None:
     simulator = HubSpotSimulator(account(organisations=900), limits=Limits(per_10_seconds=24))
     settings = settings_with(requests_per_10_seconds=24, reserve="0")

@@ -117,6 +117,22 @@ def test_a_lost_log_is_healed_by_a_rebuild(tmp_path: Path) -> None:
     assert raw(folder) == raw(kept)
 
 
+def test_what_a_dead_run_landed_is_loaded_by_the_next_before_anything_of_its_own(tmp_path: Path) -> None:
+    with run(tmp_path) as dead:
+        dead.land(COMPANIES, [company("1", seats=1, updated="2026-10-02T00:00:00"), company("2")])
+    with run(tmp_path) as one:
+        one.take(COMPANIES, [company("1", seats=3, updated="2026-10-03T00:00:00")], max_shrink=0.5)
+        assert one.rows("SELECT id, seats, _deleted_at IS NULL FROM raw_hubspot.companies ORDER BY ALL") == [
+            ("1", "1", True),
+            ("1", "3", True),
+            ("2", "10", False),
+            ("2", "10", True),
+        ]
+    before = raw(tmp_path)
+    rebuilt(tmp_path)
+    assert raw(tmp_path) == before
+
+
 def test_columns_that_came_and_went_are_made_again(tmp_path: Path) -> None:
     with run(tmp_path) as one:
         one.take(COMPANIES, [company("1"), company("2")])

@@ -56,16 +56,23 @@ renewal_deals AS (
     WHERE d.pipeline = 'post_sales' AND d.deal_type = 'renewal'
 ),
 -- how the term before ended, by its own deals
+previous_deals AS (
+    SELECT c.subscription_id, d.status, d.renew_by, c.previous_term_end_on
+    FROM intermediate.renewal_contracts AS c
+    INNER JOIN renewal_deals AS d ON d.subscription_id = c.subscription_id
+    UNION ALL
+    SELECT c.subscription_id, d.status, d.renew_by, c.previous_term_end_on
+    FROM intermediate.renewal_contracts AS c
+    INNER JOIN renewal_deals AS d ON d.subscription_id IS NULL AND d.org_id = c.org_id
+),
 previous_terms AS (
     SELECT
-        c.subscription_id,
-        bool_or(d.status = 'won') AS was_won,
-        bool_or(d.status = 'lost') AS was_lost
-    FROM intermediate.renewal_contracts AS c
-    INNER JOIN renewal_deals AS d
-        ON (d.subscription_id = c.subscription_id OR (d.subscription_id IS NULL AND d.org_id = c.org_id))
-        AND abs(d.renew_by - c.previous_term_end_on) <= CAST($renewal_match_days AS INTEGER)
-    GROUP BY c.subscription_id
+        p.subscription_id,
+        bool_or(p.status = 'won') AS was_won,
+        bool_or(p.status = 'lost') AS was_lost
+    FROM previous_deals AS p
+    WHERE abs(p.renew_by - p.previous_term_end_on) <= CAST($renewal_match_days AS INTEGER)
+    GROUP BY p.subscription_id
 ),
 contract_rows AS (
     SELECT

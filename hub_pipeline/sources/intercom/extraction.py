@@ -201,7 +201,8 @@ class _Extraction:
                 if error.status != 404:  # 404: the scroll has expired
                     raise
                 trouble = error.reason
-            self._client.budget.sleep(1.0, trouble)
+            if start + 1 < SCROLL_STARTS:
+                self._client.budget.sleep(SCROLL_WAITS[0], trouble)
         raise SourceUnavailableError(
             f"Intercom broke off its scroll over the companies {SCROLL_STARTS} times ({trouble}). Objects that were "
             "complete are kept and nothing was published; run again later."

@@ -1,0 +1,110 @@
+"""What a run prints when it is done: what was read, what it says, where it is, what to do next."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from hub_pipeline.orchestration.run import RunReport
+from hub_pipeline.warehouse.raw import StreamResult
+
+#: The named lists, as people ask for them, in the order of the README.
+LISTS = {
+    "organisations": "all organisations",
+    "fast_growing_organisations": "fast growing",
+    "organisations_at_risk": "at risk",
+    "churn": "churn, scheduled and recent",
+    "churn_false_alarms": "churn that is none",
+    "renewal_pipeline": "renewals in scope",
+    "tier_ab_interactions": "tier A and B conversations",
+}
+
+
+def print_summary(report: RunReport, console: Console) -> None:
+    """Sources with records and seconds, named lists with rows, quarantine, warnings, and the published file."""
+    console.print()
+    console.print(_sources(report.sources))
+    console.print(_lists(report))
+    for name, rows in report.quarantined.items():
+        console.print(f"Quarantined: {rows:,} rows of {name}, with reasons in raw_billing.quarantine of the build file.")
+    for result in report.sources:
+        if result.message and result.status not in ("complete", "not_configured"):
+            console.print(f"[yellow]{result.source} {result.object}: {result.status}. {result.message}[/]")
+    for source, consequence in report.not_configured.items():
+        console.print(f"[yellow]Not configured: {source}; {consequence}.[/]")
+    for missing in report.missing_properties:
+        console.print(
+            f"[yellow]HubSpot has no property {missing.property!r} on {missing.object}, so {missing.column} is unknown.[/]"
+        )
+    for check in report.checks:
+        console.print(f"[yellow]Check {check.name} on {check.model}: {check.failures:,} rows.[/]")
+    if report.published is not None:
+        console.print(
+            f"\nPublished for {report.as_of} in {report.seconds:.1f} s: [bold]{shown(report.published)}[/]",
+            soft_wrap=True,
+        )
+
+
+def print_next_steps(report: RunReport, console: Console) -> None:
+    """After the demo: one query to paste, the UI, and how a real portal is connected."""
+    assert report.published is not None, "a demo that ends without an error has published"
+    file = shown(report.published)
+    console.print("\nAsk it (any DuckDB client from 1.2 on):")
+    query = "SELECT name, owner_name, mrr, reasons, why FROM hub.organisations_at_risk LIMIT 5"
+    console.print(
+        f"  .venv/bin/python -c \"import duckdb; duckdb.connect('{file}', read_only=True).sql('{query}').show()\"",
+        soft_wrap=True,
+        markup=False,
+        highlight=False,
+    )
+    console.print("\nSee it in Dagster:          make ui")
+    console.print("Compare with the truth:     .venv/bin/hub-pipeline demo --check")
+    console.print(
+        "Connect a real portal:      export HUBSPOT_ACCESS_TOKEN=... and INTERCOM_ACCESS_TOKEN=..., then\n"
+        "                            .venv/bin/hub-pipeline init, doctor and run (see README.md)"
+    )
+
+
+def shown(path: Path) -> str:
+    """A path as people type it: relative to the current folder where that is shorter."""
+    relative = os.path.relpath(path)
+    return relative if len(relative) < len(str(path)) else str(path)
+
+
+def _sources(results: tuple[StreamResult, ...]) -> Table:
+    grouped: dict[str, list[StreamResult]] = defaultdict(list)
+    for result in results:
+        grouped[result.source].append(result)
+    table = Table(title="Read", title_justify="left", title_style="bold")
+    for column in ("source", "records", "new versions", "requests", "seconds"):
+        table.add_column(column, justify="left" if column == "source" else "right")
+    for source, items in grouped.items():
+        if all(item.status == "not_configured" for item in items):
+            table.add_row(source, "not configured", "", "", "")
+            continue
+        table.add_row(
+            source,
+            f"{sum(i.records for i in items):,}",
+            f"{sum(i.inserted for i in items):,}",
+            f"{sum(i.requests for i in items):,}" if any(i.requests for i in items) else "",
+            f"{max(i.seconds for i in items):.1f}",
+        )
+        for item in items:
+            if item.records:
+                table.add_row(f"  {item.object}", f"{item.records:,}", f"{item.inserted:,}", "", "", style="dim")
+    return table
+
+
+def _lists(report: RunReport) -> Table:
+    table = Table(title=f"Answers for {report.as_of}", title_justify="left", title_style="bold")
+    table.add_column("list")
+    table.add_column("view")
+    table.add_column("rows", justify="right")
+    for view, meaning in LISTS.items():
+        if (rows := report.rows.get(f"hub.{view}")) is not None:
+            table.add_row(meaning, f"hub.{view}", f"{rows:,}")
+    return table
