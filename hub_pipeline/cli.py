@@ -49,7 +49,10 @@ def _load(settings_file: Path | None):  # type: ignore[no-untyped-def]
 @app.command()
 def demo(
     check: Annotated[
-        bool, typer.Option("--check", help="Compare every list with the company's known truth; exit 4 if it differs.")
+        bool,
+        typer.Option(
+            "--check", help="Compare every list with the company's known truth; exit 4 if it differs."
+        ),
     ] = False,
 ) -> None:
     """Run the daily job against a made-up company, over real HTTP, and show what it found."""
@@ -83,7 +86,9 @@ def build(
     as_of: Annotated[datetime, typer.Option("--as-of", formats=["%Y-%m-%d"], help="Day to answer for.")],
     known_at: Annotated[
         datetime | None,
-        typer.Option("--known-at", formats=["%Y-%m-%d"], help="With what was known at the close of this day."),
+        typer.Option(
+            "--known-at", formats=["%Y-%m-%d"], help="With what was known at the close of this day."
+        ),
     ] = None,
     settings: SettingsFile = None,
 ) -> None:
@@ -120,7 +125,9 @@ def doctor(settings: SettingsFile = None) -> None:
 
 @app.command()
 def init(
-    output: Annotated[Path, typer.Option(help="Settings file to write; never overwritten.")] = Path("settings.toml"),
+    output: Annotated[Path, typer.Option(help="Settings file to write; never overwritten.")] = Path(
+        "settings.toml"
+    ),
 ) -> None:
     """Read the portal and write a settings file with proposals for pipelines, stages and properties."""
     from hub_pipeline.report.init import write_proposal
@@ -169,7 +176,9 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 def main() -> None:
     """Entry point: every error a user can cause ends as one plain sentence and an exit code."""
-    os.umask(0o077)  # landing, build and history are private; the published file gets its mode from the settings
+    os.umask(
+        0o077
+    )  # landing, build and history are private; the published file gets its mode from the settings
     signal.signal(signal.SIGTERM, _terminate)
     error_console = Console(stderr=True, highlight=False)
     try:

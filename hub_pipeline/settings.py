@@ -63,9 +63,13 @@ class Interactions(_Group):
     """Intercom interactions of large clients."""
 
     days: int = Field(28, gt=0, description="window in calendar days")
-    dissatisfied_max: int = Field(2, ge=1, le=5, description="highest conversation rating that is dissatisfied")
+    dissatisfied_max: int = Field(
+        2, ge=1, le=5, description="highest conversation rating that is dissatisfied"
+    )
     tiers: tuple[str, ...] = Field(("A", "B"), description="tiers on the list")
-    unmet_org_max_met: int = Field(2, ge=1, description="an organisation with fewer met contacts is hard to reach")
+    unmet_org_max_met: int = Field(
+        2, ge=1, description="an organisation with fewer met contacts is hard to reach"
+    )
 
 
 class Tiers(_Group):
@@ -84,16 +88,23 @@ class Renewal(_Group):
     """Renewal pipeline (A1, A2)."""
 
     mrr_over: Decimal = Field(Decimal(500), description="in scope strictly above this MRR")
-    enterprise_mrr_over: Decimal = Field(Decimal(500), description="the same for enterprise plans; 0 takes all")
+    enterprise_mrr_over: Decimal = Field(
+        Decimal(500), description="the same for enterprise plans; 0 takes all"
+    )
     lead_days: int = Field(90, gt=0, description="renew at least so many days ahead of renew-by")
     missing_days: int = Field(180, gt=0, description="a deal should exist so many days before the term ends")
     match_days: int = Field(45, ge=0, description="a deal belongs to a contract whose term ends this close")
-    close_date_mismatch_days: int = Field(7, ge=0, description="tolerated distance of close date and term end")
+    close_date_mismatch_days: int = Field(
+        7, ge=0, description="tolerated distance of close date and term end"
+    )
     deal_amount_basis: Literal["mrr", "arr"] = Field("mrr", description="what the amount of a deal means")
-    enterprise_plans: tuple[str, ...] = Field(("enterprise", "custom"), description="plans that are enterprise")
+    enterprise_plans: tuple[str, ...] = Field(
+        ("enterprise", "custom"), description="plans that are enterprise"
+    )
     stages: tuple[str, ...] = Field((), description="known post-sales stages; empty = do not check")
     stage_probability: dict[str, Decimal] = Field(
-        default_factory=dict, description="probability of renewal by stage; `_missing` for contracts without a deal"
+        default_factory=dict,
+        description="probability of renewal by stage; `_missing` for contracts without a deal",
     )
 
 
@@ -109,7 +120,8 @@ class Plans(_Group):
     """Names of plans that mean something."""
 
     free: tuple[str, ...] = Field(
-        ("free",), description="plans that are not paid for at amount 0, lower case; other plans at 0 are discounted"
+        ("free",),
+        description="plans that are not paid for at amount 0, lower case; other plans at 0 are discounted",
     )
 
 
@@ -117,7 +129,9 @@ class Ownership(_Group):
     """Who talks to whom."""
 
     days: int = Field(28, gt=0, description="window in calendar days")
-    client_facing_roles: tuple[str, ...] = Field(("sales", "csm"), description="roles that count as having met")
+    client_facing_roles: tuple[str, ...] = Field(
+        ("sales", "csm"), description="roles that count as having met"
+    )
 
 
 class Metrics(_Group):
@@ -131,7 +145,16 @@ class Matching(_Group):
     """How records of different sources are recognised as one organisation."""
 
     free_mail_domains: tuple[str, ...] = Field(
-        ("gmail.com", "outlook.com", "hotmail.com", "yahoo.com", "icloud.com", "proton.me", "gmx.de", "web.de"),
+        (
+            "gmail.com",
+            "outlook.com",
+            "hotmail.com",
+            "yahoo.com",
+            "icloud.com",
+            "proton.me",
+            "gmx.de",
+            "web.de",
+        ),
         description="domains that never identify an organisation",
     )
 
@@ -140,7 +163,9 @@ class HubSpotObject(_Group):
     """One HubSpot object type: which type id, which properties, and what they are called here."""
 
     object_type: str = Field(description="objectTypeId or name in the API, such as 2-1138478 or contacts")
-    optional: bool = Field(False, description="a portal without it (or a token without the scope) is still published")
+    optional: bool = Field(
+        False, description="a portal without it (or a token without the scope) is still published"
+    )
     properties: dict[str, str] = Field(
         default_factory=dict, description="canonical column -> name of the HubSpot property"
     )
@@ -172,7 +197,9 @@ def _hubspot_objects() -> dict[str, HubSpotObject]:
                 "pending_true_up_mrr": "pending_true_up_mrr",
             },
         ),
-        "companies": o(object_type="companies", optional=True, properties={"name": "name", "domain": "domain"}),
+        "companies": o(
+            object_type="companies", optional=True, properties={"name": "name", "domain": "domain"}
+        ),
         "contacts": o(
             object_type="contacts",
             properties={
@@ -243,12 +270,26 @@ def _hubspot_objects() -> dict[str, HubSpotObject]:
     }
 
 
+DealType = Literal["renewal", "upsell", "new_business"]
+
+
+def _deal_types() -> dict[str, DealType]:
+    return {
+        "renewal": "renewal",
+        "existingbusiness": "renewal",
+        "upsell": "upsell",
+        "newbusiness": "new_business",
+    }
+
+
 class HubSpot(_Group):
     """What is read from HubSpot and what it means."""
 
     portal_id: str | None = Field(None, description="for record addresses; empty = asked from the account")
     app_address: str = Field("https://app.hubspot.com", description="start of record addresses")
-    objects: dict[str, HubSpotObject] = Field(default_factory=_hubspot_objects, description="object -> mapping")
+    objects: dict[str, HubSpotObject] = Field(
+        default_factory=_hubspot_objects, description="object -> mapping"
+    )
     associations: tuple[tuple[str, str], ...] = Field(
         (
             ("contacts", "organisations"),
@@ -265,15 +306,12 @@ class HubSpot(_Group):
         ),
         description="pairs of objects whose associations are read",
     )
-    post_sales_pipeline: str = Field("post_sales", description="id of the pipeline that holds renewals and upsells")
+    post_sales_pipeline: str = Field(
+        "post_sales", description="id of the pipeline that holds renewals and upsells"
+    )
     sales_pipeline: str = Field("default", description="id of the sales pipeline")
-    deal_types: dict[str, Literal["renewal", "upsell", "new_business"]] = Field(
-        default_factory=lambda: {
-            "renewal": "renewal",
-            "existingbusiness": "renewal",
-            "upsell": "upsell",
-            "newbusiness": "new_business",
-        },
+    deal_types: dict[str, DealType] = Field(
+        default_factory=_deal_types,
         description="value of the deal-type property -> meaning",
     )
     roles: dict[str, str] = Field(
@@ -291,7 +329,9 @@ class Intercom(_Group):
 
     api_version: str = Field("2.16", description="Intercom-Version header")
     region: Literal["us", "eu", "au"] = Field("us", description="which address to ask")
-    parts: Literal["window", "none", "all"] = Field("window", description="for which conversations parts are read")
+    parts: Literal["window", "none", "all"] = Field(
+        "window", description="for which conversations parts are read"
+    )
     time_budget_seconds: int = Field(3600, gt=0, description="give up (exit 3) when it needs longer")
 
 
@@ -299,16 +339,24 @@ class Billing(_Group):
     """Where billing extracts come from."""
 
     folder: str = Field("billing/incoming", description="below the data folder, or absolute")
-    mappings: tuple[str, ...] = Field((), description="mapping files for foreign shapes; paths beside the settings")
-    settle_seconds: int = Field(5, ge=0, description="a file younger than this may still be written: next run")
-    max_quarantined: Decimal = Field(Decimal("0.01"), ge=0, le=1, description="above this share a file is refused")
+    mappings: tuple[str, ...] = Field(
+        (), description="mapping files for foreign shapes; paths beside the settings"
+    )
+    settle_seconds: int = Field(
+        5, ge=0, description="a file younger than this may still be written: next run"
+    )
+    max_quarantined: Decimal = Field(
+        Decimal("0.01"), ge=0, le=1, description="above this share a file is refused"
+    )
     seat_roles: tuple[str, ...] = Field(("seat",), description="item roles that count as seats")
 
 
 class Guards(_Group):
     """What is refused rather than believed."""
 
-    max_shrink: Decimal = Field(Decimal("0.20"), ge=0, le=1, description="a full list this much smaller is refused")
+    max_shrink: Decimal = Field(
+        Decimal("0.20"), ge=0, le=1, description="a full list this much smaller is refused"
+    )
 
 
 class Run(_Group):
@@ -390,7 +438,14 @@ class Settings(_Group):
         for group, values in meaning.items():
             for key in type(values).model_fields:
                 _flatten(parameters, f"{group}_{key}", getattr(values, key))
-        for key in ("post_sales_pipeline", "sales_pipeline", "deal_types", "roles", "app_address", "portal_id"):
+        for key in (
+            "post_sales_pipeline",
+            "sales_pipeline",
+            "deal_types",
+            "roles",
+            "app_address",
+            "portal_id",
+        ):
             _flatten(parameters, f"hubspot_{key}", getattr(self.hubspot, key))
         _flatten(parameters, "billing_seat_roles", self.billing.seat_roles)
         return parameters

@@ -310,6 +310,7 @@ class Builder:
                 for moment, value in reversed(changes)
             ]
             for name, changes in (history or {}).items()
+            if changes
         }
         for name, changes in (history or {}).items():
             properties[name] = changes[-1][1] if changes else None
@@ -368,8 +369,8 @@ class Builder:
         name = name or next(self._companies)
         if domain is None:
             domain = f"{slug(name)}.example"
-        if domain in self._domains and parent is None:
-            domain = f"{slug(name)}-{len(self._domains)}.example"
+            if domain in self._domains:
+                domain = f"{slug(name)}-{len(self._domains)}.example"
         self._domains.add(domain)
         owner = owner or self.rng.choice(portal.CSMS)
         external_id = f"org_{self.rng.getrandbits(40):010x}"
@@ -646,7 +647,7 @@ class Builder:
         self._bad_rows.setdefault(table, []).append(cells)
 
     def billing_files(self, fx: Iterable[tuple[date, str, str]]) -> dict[str, bytes]:
-        """The folder of extracts: full lists of customers and rates, quarterly deltas of subscriptions and items."""
+        """The folder of extracts: full lists of customers and rates, half-yearly deltas of subscriptions and items."""
         ends = self._extract_days()
         subscription_rows: list[tuple[datetime, list[str]]] = []
         item_rows: list[tuple[datetime, list[str]]] = []
@@ -686,9 +687,9 @@ class Builder:
         return [[cells.get(column, "") for column in columns] for cells in self._bad_rows.get(table, [])]
 
     def _extract_days(self) -> list[date]:
-        """Month ends of two years, a quarter apart, and as_of itself."""
+        """Month ends of two years, half a year apart, and as_of itself."""
         first = datetime.combine(self.as_of.replace(day=1), time(0), UTC)
-        ends = [add_months(first, -months).date() - timedelta(days=1) for months in range(24, -1, -3)]
+        ends = [add_months(first, -months).date() - timedelta(days=1) for months in range(24, -1, -6)]
         return [*ends, self.as_of]
 
     # Intercom --------------------------------------------------------------------------------------------------

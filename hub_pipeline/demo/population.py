@@ -97,7 +97,7 @@ def renewal_deal(
 
 def populate(b: Builder) -> None:
     """All archetypes, then what people wrote, said and answered."""
-    for _ in range(98):
+    for _ in range(80):
         _steady_monthly(b)
     for _ in range(10):
         _steady_quarterly(b)
@@ -109,7 +109,7 @@ def populate(b: Builder) -> None:
         _grew_a_little(b)
     for _ in range(8):
         _grew_fast(b)
-    for _ in range(52):
+    for _ in range(44):
         _never_paid(b)
     for _ in range(4):
         _free_plan(b)

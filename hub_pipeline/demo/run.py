@@ -85,6 +85,7 @@ def run_demo(*, data_dir: Path, check: bool) -> None:
         from hub_pipeline.demo.check import print_report
         from hub_pipeline.demo.company import build_company
 
+        assert report.published is not None, "a run that ends without an error has published"
         result = compare(report.published, build_company(DEMO_SEED, DEMO_AS_OF))
         print_report(result, console)
         if not result.passed:

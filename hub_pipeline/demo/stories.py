@@ -139,6 +139,15 @@ def mrr_contraction(b: Builder) -> None:
     expect.at_risk(b, org, ["mrr_contraction"], mrr_pct="0.3")
 
 
+def mrr_contraction_at_its_limits(b: Builder) -> None:
+    """500 to 400 a month is exactly 20 % and exactly 100: high; 500.00 to 400.01 is not (A7)."""
+    high, not_high = _organisation(b), _organisation(b)
+    subscription = _team(b, high, 25).change(b.at(-18, 9), amount_minor=40_000)
+    expect.paying(b, high, subscription)
+    expect.at_risk(b, high, ["mrr_contraction"], mrr_pct="0.2")
+    expect.paying(b, not_high, _team(b, not_high, 25).change(b.at(-18, 9), amount_minor=40_001))
+
+
 def contraction_of_both(b: Builder) -> None:
     """100 to 60 seats and 2,000 to 1,200: 40 % of both, a tier lower, the champion gone, the invoice unpaid."""
     org = _organisation(b)
@@ -147,6 +156,18 @@ def contraction_of_both(b: Builder) -> None:
     subscription.change(b.at(-45, 6), status="past_due")
     expect.paying(b, org, subscription)
     expect.at_risk(b, org, ["seat_contraction", "mrr_contraction"], seat_pct="0.4", mrr_pct="0.4")
+
+
+def contraction_of_an_enterprise(b: Builder) -> None:
+    """100 to 70 enterprise seats in mid-term; the renewal deal already has the new amount."""
+    org = _organisation(b, contacts=3)
+    contract = _annual(b, org, 160, 100, 36_000, plan="enterprise")
+    contract.change(b.at(-20, 9), seats=70, amount_minor=2_520_000)
+    b.engagement("meetings", b.at(-15, 10), org.contacts[0], org.owner, "Why fewer seats?")
+    deal = renewal_deal(b, org, contract, 160, stage="in_conversation")
+    expect.paying(b, org, contract)
+    expect.at_risk(b, org, ["seat_contraction", "mrr_contraction"], seat_pct="0.3", mrr_pct="0.3")
+    expect.renewal(b, org, contract, "open", b.day(160), deal=deal)
 
 
 def small_contraction(b: Builder) -> None:
@@ -160,6 +181,7 @@ def detractor(b: Builder) -> None:
     org = _organisation(b)
     unhappy, colleague = org.contacts
     b.survey(unhappy, b.at(-150, 10), 9)
+    b.engagement("calls", b.at(-29, 15), unhappy, org.owner, "About your answer")
     b.survey(unhappy, b.at(-30, 10), 6, "Search got slower since the summer.")
     b.survey(colleague, b.at(-28, 10), 7)
     subscription = _team(b, org, 14)
@@ -325,6 +347,26 @@ def moved_to_the_joint_plan_of_the_parent(b: Builder) -> None:
     expect.renewal(b, parent, payer, "open", b.day(120), deal=deal)
 
 
+def covered_by_a_partner_and_unhappy(b: Builder) -> None:
+    """A partner that is no parent pays for the 20 seats since D-40; a detractor there still needs attention.
+
+    What moved to the payer is neither a contraction of the covered organisation nor growth of the payer.
+    """
+    payer, covered = _organisation(b, contacts=3), _organisation(b, age=310)
+    plan = _team(b, payer, 60).change(b.at(-40), seats=80, amount_minor=160_000)
+    covered.record.properties |= {
+        "joint_plan_payer_id": payer.id,
+        "joint_plan_since": b.day(-40).isoformat(),
+        "joint_plan_seats": "20",
+    }
+    old = _team(b, covered, 20, start=-290).cancel(b.at(-44, 10), b.at(-40), "other")
+    b.survey(covered.contacts[0], b.at(-19, 9), 4, "We lost our own administrator.")
+    expect.paying(b, payer, plan)
+    expect.organisation(b, covered, "covered")
+    expect.false_alarm(b, covered, old, "moved_to_parent", b.day(-40))
+    expect.at_risk(b, covered, ["nps_detractor"], detractors=[covered.contacts[0]], lowest_score=4)
+
+
 def growth_beside_a_transfer(b: Builder) -> None:
     """The payer takes over 10 seats and buys 25 more: 25 organic seats are growth."""
     parent = _organisation(b, contacts=3)
@@ -370,6 +412,17 @@ def true_churn(b: Builder) -> None:
     b.left.add(org.id)
     expect.organisation(b, org, "churned")
     expect.churn(b, org, subscription, "churned", b.day(-12), Decimal("900.00"))
+
+
+def churn_at_the_edge_of_the_view(b: Builder) -> None:
+    """Ended on D-89: on the list; ended on D-90: no longer recent (A4)."""
+    for offset in (-89, -90):
+        org = _organisation(b)
+        subscription = _team(b, org, 10).cancel(b.at(offset - 20, 9), b.at(offset), "unused")
+        b.left.add(org.id)
+        expect.organisation(b, org, "churned")
+        if offset == -89:
+            expect.churn(b, org, subscription, "churned", b.day(offset), Decimal("200.00"))
 
 
 def churn_by_unpaid_invoice(b: Builder) -> None:
@@ -423,6 +476,27 @@ def churn_with_an_enterprise_deal(b: Builder) -> None:
     expect.paying(b, org, subscription)
     expect.churn(
         b, org, subscription, "scheduled", b.day(30), Decimal("800.00"), hints=["enterprise_deal_in_crm"]
+    )
+
+
+def churn_beside_a_colleague_who_pays(b: Builder) -> None:
+    """Ended on D-9, but another organisation with the same e-mail domain pays: churned, needs review."""
+    other = _organisation(b)
+    expect.paying(b, other, _team(b, other, 24))
+    org = b.organisation(b.at(-330, 9), domain=other.domain)
+    b.quiet.add(org.id)
+    people(b, org, 1)
+    subscription = _team(b, org, 9, start=-320).cancel(b.at(-16, 9), b.at(-9), "unused")
+    b.left.add(org.id)
+    expect.organisation(b, org, "churned")
+    expect.churn(
+        b,
+        org,
+        subscription,
+        "churned",
+        b.day(-9),
+        Decimal("180.00"),
+        hints=["same_domain_as_paying_org"],
     )
 
 
@@ -490,6 +564,17 @@ def resubscribed(b: Builder) -> None:
     new = _team(b, org, 6, start=-25)
     expect.paying(b, org, new)
     expect.false_alarm(b, org, old, "resubscribed", b.day(-45))
+
+
+def back_on_the_last_day_and_a_day_late(b: Builder) -> None:
+    """A gap of exactly 31 days is a false alarm, one of 32 a reactivation (A10)."""
+    for start in (-29, -28):
+        org = _organisation(b)
+        old = _team(b, org, 6).cancel(b.at(-66, 9), b.at(-60), "other")
+        new = b.subscription(org, b.at(start), plan="team", seats=6, amount_minor=12_000)
+        expect.paying(b, org, new)
+        if start == -29:
+            expect.false_alarm(b, org, old, "resubscribed", b.day(-60))
 
 
 def back_after_two_months(b: Builder) -> None:
@@ -659,6 +744,24 @@ def close_date_that_does_not_match(b: Builder) -> None:
     expect.renewal(b, org, contract, "open", b.day(100), deal=deal, hygiene=["close_date_mismatch"])
 
 
+def close_dates_at_their_limits(b: Builder) -> None:
+    """Eight days apart is a mismatch, 45 days still match, 46 do not: the contract is missing a deal.
+
+    The deal that matches nothing is an orphan, out of scope and so on no list.
+    """
+    for apart in (8, 45, 46):
+        org = _organisation(b)
+        contract = _annual(b, org, 100, 59, 14_160)
+        deal = renewal_deal(b, org, contract, 100 + apart)
+        expect.paying(b, org, contract)
+        if apart == 46:
+            expect.renewal(b, org, contract, "missing", b.day(100))
+        else:
+            expect.renewal(
+                b, org, contract, "open", b.day(100 + apart), deal=deal, hygiene=["close_date_mismatch"]
+            )
+
+
 def deal_left_at_its_default(b: Builder) -> None:
     """Close date is HubSpot's default, the end of the month of creation, long past and far from the term's end.
 
@@ -700,6 +803,27 @@ def deal_without_owner_or_amount(b: Builder) -> None:
     expect.renewal(
         b, org, contract, "open", b.day(125), deal=deal, hygiene=["amount_missing", "owner_missing"]
     )
+
+
+def deal_without_a_close_date(b: Builder) -> None:
+    """Only the explicit subscription ties it to the contract; renew-by is the end of the term."""
+    org = _organisation(b)
+    contract = _annual(b, org, 115, 57, 13_680)
+    deal = b.deal(
+        org,
+        name=f"{org.name} renewal",
+        pipeline="post_sales",
+        stages=[(b.at(-38, 9), "renewal_planned")],
+        close_dates=[],
+        deal_type="renewal",
+        amount="1140",
+        plan="business",
+        subscription=contract,
+        next_activity=b.at(7, 9),
+        contact=org.contacts[0],
+    )
+    expect.paying(b, org, contract)
+    expect.renewal(b, org, contract, "open", b.day(115), deal=deal, hygiene=["close_date_missing"])
 
 
 def deal_of_another_currency(b: Builder) -> None:
@@ -961,6 +1085,20 @@ def tier_set_by_hand(b: Builder) -> None:
     expect.interaction(b, conversation, org, org.contacts[0], b.day(-1))
 
 
+def tiers_at_their_limits(b: Builder) -> None:
+    """A from 200 seats or 2,000.00, B from 50 seats or 500.00, C below both (A8)."""
+    for seats, price, tier in (
+        (200, 500, "A"),
+        (199, 500, "B"),
+        (100, 2000, "A"),
+        (50, 800, "B"),
+        (49, 800, "C"),
+        (25, 2000, "B"),
+    ):
+        org = _organisation(b, contacts=1)
+        expect.paying(b, org, _team(b, org, seats, price=price), tier=tier)
+
+
 def conversation_of_two_organisations(b: Builder) -> None:
     """A contact of two large organisations and no company on the record: shown under both, flagged ambiguous."""
     one, two = _large(b), _large(b)
@@ -1074,7 +1212,9 @@ STORIES: tuple[Callable[[Builder], None], ...] = (
     seat_jump_after_closing_time,
     seat_contraction,
     mrr_contraction,
+    mrr_contraction_at_its_limits,
     contraction_of_both,
+    contraction_of_an_enterprise,
     small_contraction,
     detractor,
     detractor_and_contraction,
@@ -1089,17 +1229,21 @@ STORIES: tuple[Callable[[Builder], None], ...] = (
     moved_to_a_contract_known_to_the_crm,
     custom_contract_with_an_amount,
     moved_to_the_joint_plan_of_the_parent,
+    covered_by_a_partner_and_unhappy,
     growth_beside_a_transfer,
     churn_scheduled_months_ahead,
     true_churn,
+    churn_at_the_edge_of_the_view,
     churn_by_unpaid_invoice,
     churn_to_the_free_plan,
     churn_with_a_paying_parent,
     churn_with_an_enterprise_deal,
+    churn_beside_a_colleague_who_pays,
     churn_long_ago_that_needs_review,
     churn_whose_people_still_write,
     cancellation_withdrawn,
     resubscribed,
+    back_on_the_last_day_and_a_day_late,
     back_after_two_months,
     partial_cancellation,
     duplicate_merged_away,
@@ -1114,9 +1258,11 @@ STORIES: tuple[Callable[[Builder], None], ...] = (
     lost_early,
     overdue_renewal,
     close_date_that_does_not_match,
+    close_dates_at_their_limits,
     deal_left_at_its_default,
     deal_of_a_colleague_who_left,
     deal_without_owner_or_amount,
+    deal_without_a_close_date,
     deal_of_another_currency,
     deal_in_a_stage_nobody_mapped,
     deal_worth_twice_as_much,
@@ -1134,6 +1280,7 @@ STORIES: tuple[Callable[[Builder], None], ...] = (
     only_we_wrote,
     tiny_child_of_a_large_parent,
     tier_set_by_hand,
+    tiers_at_their_limits,
     conversation_of_two_organisations,
     written_after_closing_time,
     organisation_of_tomorrow,

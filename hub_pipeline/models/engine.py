@@ -109,7 +109,7 @@ def build(
         ModelError: a model fails or its result differs from its contract.
         WarehouseError: the file or the disk is the problem.
     """
-    settings = settings or Settings()
+    settings = settings or Settings.load()
     models = models or catalog()
     parameters = model_parameters(as_of, known_at, settings)
     ensure_published_schema(connection)

@@ -107,7 +107,7 @@ class Model:
         return self.schema == "hub"
 
     @cached_property
-    def tree(self) -> exp.Expression:
+    def tree(self) -> exp.Query:
         """The parsed SELECT."""
         return parse_select(self.sql, self.path)
 
@@ -135,7 +135,7 @@ class Catalog:
         return iter(self.models.values())
 
 
-def parse_select(sql: str, path: Path) -> exp.Expression:
+def parse_select(sql: str, path: Path) -> exp.Query:
     """Parse one SELECT of DuckDB's dialect.
 
     Raises:
@@ -157,7 +157,7 @@ def _first_problem(error: sqlglot.errors.SqlglotError) -> str:
     return str(error).splitlines()[0]
 
 
-def tables_read(tree: exp.Expression, path: Path) -> tuple[str, ...]:
+def tables_read(tree: exp.Expr, path: Path) -> tuple[str, ...]:
     """``schema.table`` of every table a SELECT reads, sorted.
 
     Raises:
@@ -213,7 +213,9 @@ def _inputs_contract(contract: Contract, path: Path, inputs: dict[str, InputTabl
         stated = {name: column.type for name, column in contract.columns.items()}
         for name in [*columns, *stated]:
             if name not in stated or name not in columns or stated[name] != columns[name].type:
-                raise ModelError(f"{path}: columns: {name} is not as inputs.yaml has it; leave the columns out here.")
+                raise ModelError(
+                    f"{path}: columns: {name} is not as inputs.yaml has it; leave the columns out here."
+                )
         return contract
     for name in contract.grain:
         if name not in columns:

@@ -210,16 +210,8 @@ def _read_ndjson(connection: duckdb.DuckDBPyConnection, path: Path) -> list[str]
 def _read_csv(connection: duckdb.DuckDBPyConnection, path: Path) -> list[str]:
     """Comma-separated, quoted as in RFC 4180; the first record names the columns."""
     _read_lines(connection, path)
-    # A record with a line break inside quotes spans lines: it ends where the quotes so far are even in number.
-    connection.execute(
-        f"CREATE OR REPLACE TEMPORARY TABLE {_RAW} AS SELECT min(line) AS line, "
-        "string_agg(text, chr(10) ORDER BY line) AS text FROM ("
-        "SELECT line, text, coalesce(sum(length(text) - length(replace(text, '\"', ''))) OVER ("
-        f"ORDER BY line ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS quotes FROM {_RAW}"
-        ") GROUP BY CASE WHEN quotes % 2 = 0 THEN line ELSE -quotes END"
-        if _has_open_quotes(connection)
-        else "SELECT 1"
-    )
+    if _has_open_quotes(connection):
+        _join_quoted_lines(connection)
     first = connection.execute(f"SELECT line, text FROM {_RAW} ORDER BY line LIMIT 1").fetchone()
     if first is None:
         raise DataRefusedError(f"{path} is empty; a CSV file starts with the names of its columns.")
@@ -244,6 +236,8 @@ def _read_csv(connection: duckdb.DuckDBPyConnection, path: Path) -> list[str]:
     return list(present)
 
 
+_CSV_RECORD = '(?s)("([^"]|"")*"|[^",]*)(,("([^"]|"")*"|[^",]*))*'
+
 #: Fields of a CSV record as a list of texts, NULL when its quotes are wrong. Records without quotes take the fast way.
 _CSV_FIELDS = """CASE
     WHEN NOT contains({record}, '"') THEN string_split({record}, ',')
@@ -251,6 +245,27 @@ _CSV_FIELDS = """CASE
         regexp_extract_all({record} || ',', '(?s)("(?:[^"]|"")*"|[^",]*),', 1),
         lambda f: CASE WHEN f[1] = '"' THEN replace(f[2:-2], '""', '"') ELSE f END)
 END"""
+
+
+def _join_quoted_lines(connection: duckdb.DuckDBPyConnection) -> None:
+    """Join the lines of records with a line break inside quotes.
+
+    Such a record ends where the quotes so far are even in number. Lines that make no record together are left as they
+    are, so that a stray quote costs its own line and not the rest of the file.
+    """
+    quotes = "length(text) - length(replace(text, '\"', ''))"
+    connection.execute(
+        f"CREATE OR REPLACE TEMPORARY TABLE {_RAW} AS "
+        f"WITH counted AS (SELECT line, text, coalesce(sum({quotes}) OVER (ORDER BY line ROWS BETWEEN UNBOUNDED "
+        f"PRECEDING AND 1 PRECEDING), 0) % 2 = 1 AS is_inside FROM {_RAW}), "
+        "numbered AS (SELECT line, text, count(*) FILTER (WHERE NOT is_inside) OVER (ORDER BY line ROWS UNBOUNDED "
+        "PRECEDING) AS record FROM counted), "
+        "joined AS (SELECT record, min(line) AS line, string_agg(text, chr(10) ORDER BY line) AS text FROM numbered "
+        "GROUP BY record) "
+        "SELECT n.line, CASE WHEN j.is_record THEN j.text ELSE n.text END AS text FROM numbered AS n JOIN "
+        f"(SELECT *, regexp_full_match(text, {literal(_CSV_RECORD)}) AS is_record FROM joined) AS j USING (record) "
+        "WHERE NOT j.is_record OR n.line = j.line"
+    )
 
 
 def _has_open_quotes(connection: duckdb.DuckDBPyConnection) -> bool:

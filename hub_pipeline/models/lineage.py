@@ -63,7 +63,7 @@ def catalog_lineage() -> dict[str, dict[str, tuple[Source, ...]]]:
     return {model.name: lineage_of(model, models) for model in models}
 
 
-def _query(node: exp.Expression, scope: _Scope) -> _Columns:
+def _query(node: exp.Expr, scope: _Scope) -> _Columns:
     """Output columns of a SELECT, UNION or parenthesis, in order."""
     if isinstance(node, exp.Subquery) and not node.args.get("joins"):
         return _query(node.this, scope)
@@ -91,7 +91,7 @@ def _union(left: _Columns, right: _Columns, by_name: bool) -> _Columns:
     return {n: s | (values[i] if i < len(values) else _NOTHING) for i, (n, s) in enumerate(left.items())}
 
 
-def _renamed(columns: _Columns, alias: exp.Expression | None) -> _Columns:
+def _renamed(columns: _Columns, alias: exp.Expr | None) -> _Columns:
     names = [c.name.lower() for c in (alias.args.get("columns") or [])] if alias is not None else []
     if not names:
         return columns
@@ -113,7 +113,7 @@ def _select(select: exp.Select, scope: _Scope) -> _Columns:
     return output
 
 
-def _from_items(select: exp.Select) -> Iterator[exp.Expression]:
+def _from_items(select: exp.Select) -> Iterator[exp.Expr]:
     start = select.args.get("from_") or select.args.get("from")
     if start is not None:
         yield start.this
@@ -122,7 +122,7 @@ def _from_items(select: exp.Select) -> Iterator[exp.Expression]:
     yield from select.args.get("laterals") or []
 
 
-def _add_relation(item: exp.Expression, scope: _Scope) -> None:
+def _add_relation(item: exp.Expr, scope: _Scope) -> None:
     alias = item.args.get("alias")
     name = (item.alias or item.name).lower()
     if isinstance(item, exp.Table) and not isinstance(item.this, exp.Func):
@@ -147,7 +147,7 @@ def _stored(table: exp.Table, scope: _Scope) -> _Relation:
     return _Relation({}, table=name)
 
 
-def _star(projection: exp.Expression, scope: _Scope) -> _Columns:
+def _star(projection: exp.Expr, scope: _Scope) -> _Columns:
     star = projection.this if isinstance(projection, exp.Column) else projection
     wanted = projection.table.lower() if isinstance(projection, exp.Column) else ""
     dropped = {e.name.lower() for e in star.args.get("except_") or star.args.get("except") or []}
@@ -162,7 +162,7 @@ def _star(projection: exp.Expression, scope: _Scope) -> _Columns:
     return columns
 
 
-def _value(node: exp.Expression, scope: _Scope, earlier: _Columns) -> frozenset[Source]:
+def _value(node: exp.Expr, scope: _Scope, earlier: _Columns) -> frozenset[Source]:
     """Stored columns an expression is made of; nested SELECTs count with what they return."""
     if isinstance(node, exp.Query):
         nested = _query(node, _Scope(scope.tables, scope.ctes, {}, scope))
@@ -177,12 +177,15 @@ def _value(node: exp.Expression, scope: _Scope, earlier: _Columns) -> frozenset[
 
 def _column(column: exp.Column, scope: _Scope, earlier: _Columns) -> frozenset[Source]:
     name, table = column.name.lower(), column.table.lower()
-    level: _Scope | None = scope
-    while level is not None:
+    levels = [scope]
+    while levels[-1].outer is not None:
+        levels.append(levels[-1].outer)
+    for level in levels:
         if table and table in level.relations:
             return level.relations[table].find(name) or _NOTHING
-        # An unknown qualifier is a struct column: payload.field is made of payload.
-        wanted = table or name
+    # A qualifier that is no table is a struct column: payload.field is made of payload.
+    wanted = table or name
+    for level in levels:
         known = [r.columns[wanted] for r in level.relations.values() if wanted in r.columns]
         if known:
             return frozenset().union(*known)
@@ -190,7 +193,6 @@ def _column(column: exp.Column, scope: _Scope, earlier: _Columns) -> frozenset[S
             return earlier[wanted]
         unknown = [r.table for r in level.relations.values() if r.table]
         unknown += [rest for r in level.relations.values() for rest, _ in r.columns.get(_REST, ())]
-        if len(unknown) == 1 and not table:
+        if len(unknown) == 1:
             return frozenset({(unknown[0], wanted)})
-        level = level.outer
     return _NOTHING  # the variable of a lambda, or a name that DuckDB will refuse

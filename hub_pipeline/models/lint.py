@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlglot import exp, tokens
+from sqlglot import TokenType, exp
+from sqlglot.tokenizer_core import Token
 
 from hub_pipeline.models.graph import MODELS_FOLDER, Catalog, Model, ModelsDialect, load_catalog
 
@@ -82,10 +83,10 @@ def _tokens(model: Model) -> _Found:
     for position, token in enumerate(stream):
         text = token.text.lower()
         before = stream[position - 1].text if position else ""
-        if token.token_type is tokens.TokenType.STRING:
+        if token.token_type is TokenType.STRING:
             if _OPEN_END.match(token.text):
                 yield token.line, "open-end", "an open end is NULL, not a date in the year 9999"
-        elif text == "asof" or token.token_type is getattr(tokens.TokenType, "ASOF", None):
+        elif text == "asof":
             yield token.line, "asof", "Spark reads ASOF as a table alias; join on the interval or use arg_max"
         elif text in IMPURE and before not in (".", "$") and _is_call(stream, position, text):
             yield (
@@ -95,7 +96,7 @@ def _tokens(model: Model) -> _Found:
             )
 
 
-def _is_call(stream: list[tokens.Token], position: int, text: str) -> bool:
+def _is_call(stream: list[Token], position: int, text: str) -> bool:
     bare = text in ("current_date", "current_time", "current_timestamp", "localtime", "localtimestamp")
     after = stream[position + 1].text if position + 1 < len(stream) else ""
     return after == "(" or (bare and (position == 0 or stream[position - 1].text.lower() != "as"))
@@ -125,7 +126,7 @@ def _shape(model: Model) -> _Found:
         yield 1, "columns", f"the columns of the SELECT are not those of the contract: {what}"
 
 
-def _top_selects(tree: exp.Expression) -> Iterator[exp.Select]:
+def _top_selects(tree: exp.Expr) -> Iterator[exp.Select]:
     if isinstance(tree, exp.SetOperation):
         yield from _top_selects(tree.this)
         yield from _top_selects(tree.expression)
@@ -137,7 +138,7 @@ def _top_selects(tree: exp.Expression) -> Iterator[exp.Select]:
 
 def _aggregates(model: Model) -> _Found:
     for order in model.tree.find_all(exp.Order):
-        if isinstance(order.parent, exp.Func) or isinstance(order.parent, exp.Distinct):
+        if isinstance(order.parent, exp.Func | exp.Distinct):
             yield (
                 line_of(order, model),
                 "ordered-aggregate",
@@ -177,10 +178,12 @@ def _mart_columns(model: Model) -> _Found:
         yield 1, "mart-grain", "the grain of a mart holds as_of and known_at"
 
 
-def line_of(node: exp.Expression, model: Model) -> int:
+def line_of(node: exp.Expr, model: Model) -> int:
     """Line of the file a node stands in; of its first part that sqlglot has placed, else 1."""
-    for part in node.walk():
-        if "line" in part.meta:
-            return int(part.meta["line"])
-    parent = node.parent
-    return line_of(parent, model) if parent is not None and parent.parent is not None else 1
+    here: exp.Expr | None = node
+    while here is not None and here is not model.tree:
+        for part in here.walk():
+            if "line" in part.meta:
+                return int(part.meta["line"])
+        here = here.parent
+    return 1

@@ -66,7 +66,7 @@ def source_assets(source: str, settings: Settings) -> dg.AssetsDefinition:
                 hub.run.begin_again()
             objects = None if selected == set(names) else selected
             results = {result.object: result for result in hub.run.read_source(source, objects)}
-            found = [
+            found: list[dg.MaterializeResult[Any]] = [
                 dg.MaterializeResult(asset_key=key, metadata=_source_metadata(hub.run, key, results))
                 for key in sorted(context.selected_asset_keys)
             ]

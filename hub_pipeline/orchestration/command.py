@@ -55,7 +55,7 @@ def execute(
             result = job.execute_in_process(
                 instance=instance, partition_key=day.isoformat(), run_config=_QUIET, raise_on_error=False
             )
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever Dagster raises becomes one plain sentence
         # Dagster re-raises what happens while it sets up or stores events; the run's own error says more.
         raise _plain(started.error or error, environment) from None
     finally:

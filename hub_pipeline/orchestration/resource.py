@@ -102,7 +102,7 @@ class HubRun(DuckDBResource):
         """
         try:
             yield
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the boundary is for every error
             started_by = caller.get()
             if started_by is not None and started_by.error is None:
                 started_by.error = error

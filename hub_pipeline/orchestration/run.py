@@ -142,7 +142,8 @@ def object_names(source: str, settings: Settings) -> list[str]:
         return hubspot.streams(settings)
     if source == "intercom":
         return intercom.streams()
-    return list(billing.object_names())
+    # Beside what the files fill, two tables are made from them.
+    return [*billing.object_names(), "customer_organisations", "currencies"]
 
 
 @dataclass
@@ -171,6 +172,7 @@ class DailyRun:
     failed_checks: list[CheckResult] = field(default_factory=list, init=False)
     missing_properties: list[MissingProperty] = field(default_factory=list, init=False)
     published: Path | None = field(default=None, init=False)
+    _error: BaseException | None = field(default=None, init=False)
 
     connection: duckdb.DuckDBPyConnection = field(init=False)
     load: LoadContext = field(init=False)
@@ -342,13 +344,11 @@ class DailyRun:
         )
 
     def _not_configured(self) -> list[str]:
-        delivered = {
-            r.source for r in self.results if r.status != "not_configured" and r.object != FILES
-        }
+        delivered = {r.source for r in self.results if r.status != "not_configured" and r.object != FILES}
         return [s for s in SOURCES if s not in delivered and any(r.source == s for r in self.results)]
 
     def _begin(self) -> None:
-        self._error: BaseException | None = None
+        self._error = None
         self.load, self.fence = ledger.begin_run(
             self.connection,
             self._lock,

@@ -25,9 +25,13 @@ def build_from_files(
         DataRefusedError: a blocking check failed, or a file or column is not a canonical one.
     """
     if not inputs.is_dir():
-        raise ConfigurationError(f"{inputs} is not a folder; name the folder that holds <table>.csv, .ndjson or .parquet.")
+        raise ConfigurationError(
+            f"{inputs} is not a folder; name the folder that holds <table>.csv, .ndjson or .parquet."
+        )
     if known_at is not None and known_at < as_of:
-        raise ConfigurationError(f"--known-at {known_at} lies before --as-of {as_of}: a day is not known before it ends.")
+        raise ConfigurationError(
+            f"--known-at {known_at} lies before --as-of {as_of}: a day is not known before it ends."
+        )
     try:
         connection = duckdb.connect(str(warehouse))
     except duckdb.Error as error:
@@ -54,10 +58,16 @@ def build_from_files(
     console.print(table)
     for count in counts:
         if count.quarantined:
-            console.print(f"{count.table}: {count.quarantined:,} of {count.rows:,} rows are in inputs.quarantine.")
+            console.print(
+                f"{count.table}: {count.quarantined:,} of {count.rows:,} rows are in inputs.quarantine."
+            )
     for check in failed:
-        console.print(f"{check.severity}: {check.name} on {check.model}: {check.failures:,} rows, e.g. {check.sample}")
+        console.print(
+            f"{check.severity}: {check.name} on {check.model}: {check.failures:,} rows, e.g. {check.sample}"
+        )
     blocking = [check for check in failed if check.severity == "error"]
     if blocking:
         names = ", ".join(sorted({f"{check.model} {check.name}" for check in blocking}))
-        raise DataRefusedError(f"Blocking checks failed: {names}. The file {warehouse} was built but do not trust it.")
+        raise DataRefusedError(
+            f"Blocking checks failed: {names}. The file {warehouse} was built but do not trust it."
+        )

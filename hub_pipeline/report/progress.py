@@ -65,7 +65,9 @@ class LineProgress:
         with self._lock:
             seconds = time.monotonic() - self._started[source, object_name]
             records = self._records[source, object_name]
-            self._console.print(f"{source} {object_name}: {records:,} records in {seconds:.1f} s", highlight=False)
+            self._console.print(
+                f"{source} {object_name}: {records:,} records in {seconds:.1f} s", highlight=False
+            )
 
 
 @contextmanager

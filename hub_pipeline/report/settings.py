@@ -45,7 +45,9 @@ def _group(lines: list[str], values: BaseModel, path: tuple[str, ...]) -> None:
         if isinstance(value, dict) and len(value) > 4:
             tables.append((key, value, field))
             continue
-        default = getattr(defaults, key) if defaults is not None else field.get_default(call_default_factory=True)
+        default = (
+            getattr(defaults, key) if defaults is not None else field.get_default(call_default_factory=True)
+        )
         lines.append(f"# {field.description} ({_kind(field)})")
         mark = "" if value != default else "# "
         lines.append(f"{mark}{key} = {_toml(value)}" if value is not None else f"# {key} =")
@@ -79,7 +81,11 @@ def _toml(value: Any) -> str:
     if isinstance(value, tuple | list):
         return "[" + ", ".join(_toml(v) for v in value) + "]"
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{_toml(str(k))} = {_toml(v)}" for k, v in value.items()) + " }" if value else "{}"
+        return (
+            "{ " + ", ".join(f"{_toml(str(k))} = {_toml(v)}" for k, v in value.items()) + " }"
+            if value
+            else "{}"
+        )
     if hasattr(value, "isoformat"):
         return str(value.isoformat())
     text = str(value).replace("\\", "\\\\").replace('"', '\\"')

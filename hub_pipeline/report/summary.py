@@ -30,7 +30,9 @@ def print_summary(report: RunReport, console: Console) -> None:
     console.print(_sources(report.sources))
     console.print(_lists(report))
     for name, rows in report.quarantined.items():
-        console.print(f"Quarantined: {rows:,} rows of {name}, with reasons in raw_billing.quarantine of the build file.")
+        console.print(
+            f"Quarantined: {rows:,} rows of {name}, with reasons in raw_billing.quarantine of the build file."
+        )
     for result in report.sources:
         if result.message and result.status not in ("complete", "not_configured"):
             console.print(f"[yellow]{result.source} {result.object}: {result.status}. {result.message}[/]")
@@ -95,7 +97,9 @@ def _sources(results: tuple[StreamResult, ...]) -> Table:
         )
         for item in items:
             if item.records:
-                table.add_row(f"  {item.object}", f"{item.records:,}", f"{item.inserted:,}", "", "", style="dim")
+                table.add_row(
+                    f"  {item.object}", f"{item.records:,}", f"{item.inserted:,}", "", "", style="dim"
+                )
     return table
 
 

@@ -18,6 +18,8 @@ from hub_pipeline.warehouse.sql import ident, qualified
 EXCLUDED_SCHEMAS = ("_ledger",)
 #: Columns that name the run or its hour.
 EXCLUDED_COLUMNS = ("_run_id", "_loaded_at", "_first_seen_at", "_last_seen_at")
+#: How much a run read to learn what is known: a run after a kill reads less and knows the same.
+EXCLUDED_TABLE_COLUMNS = {"_published.freshness": ("records",)}
 #: The table of the published file that describes the run it came from.
 EXCLUDED_TABLES = ("_published.run",)
 
@@ -47,7 +49,8 @@ def fingerprint_of(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
     ).fetchall():
         if schema in EXCLUDED_SCHEMAS or f"{schema}.{table}" in EXCLUDED_TABLES:
             continue
-        if column not in EXCLUDED_COLUMNS:
+        excluded = (*EXCLUDED_COLUMNS, *EXCLUDED_TABLE_COLUMNS.get(f"{schema}.{table}", ()))
+        if column not in excluded:
             columns.setdefault((schema, table), []).append((column, kind))
     return {f"{s}.{t}": _hash(connection, s, t, present) for (s, t), present in sorted(columns.items())}
 

@@ -379,7 +379,8 @@ def record_freshness(
 ) -> None:
     """Write what each stream delivered for a day, where ``hub.freshness`` shows it; a later run of the day replaces.
 
-    ``data_through`` is the newest change time that raw holds of the stream, as its run saw it.
+    ``records`` stays the most that a run of the day has read: a second run that finds nothing new does not unsay
+    what the first one delivered. ``data_through`` is the newest change time that raw holds of the stream, as its run saw it.
     """
     with transaction(connection, fence):
         for result in results:
@@ -389,8 +390,10 @@ def record_freshness(
                 {"run_id": fence.run_id, "source": result.source, "object": result.object},
             ).fetchone()
             connection.execute(
-                "INSERT OR REPLACE INTO _published.freshness "
-                "VALUES ($source, $object, $as_of, $status, $records, $message, $through)",
+                "INSERT INTO _published.freshness "
+                "VALUES ($source, $object, $as_of, $status, $records, $message, $through) "
+                "ON CONFLICT DO UPDATE SET status = excluded.status, message = excluded.message, "
+                "data_through = excluded.data_through, records = greatest(records, excluded.records)",
                 {
                     "source": result.source,
                     "object": result.object,

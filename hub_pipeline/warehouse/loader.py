@@ -492,11 +492,9 @@ class RawLoader:
     def _finish(self, stream: RawStream, load: LoadContext, result: StreamResult) -> StreamResult:
         deleted = 0
         with ledger.transaction(self._connection, self._fence):
-            through: datetime | None = None
             for one in (stream, *stream.also):
                 if result.status == "complete" and one.snapshot and one.kind == "versions":
                     deleted += self._tombstone(one, load)
-                through = _latest(through, self._data_through(one))
             row = self._connection.execute(
                 "SELECT coalesce(sum(inserted), 0) FROM _ledger.files "
                 "WHERE source = $source AND object = $object AND run_id = $run_id",
@@ -504,7 +502,7 @@ class RawLoader:
             ).fetchone()
             assert row is not None, "an aggregate always has its one row"
             done = replace(result, inserted=int(row[0]), deleted=result.deleted + deleted)
-            ledger.record_stream(self._connection, load.run_id, load.as_of, done, through)
+            ledger.record_stream(self._connection, load.run_id, load.as_of, done, self._data_through(stream))
             crash_point("stream.commit")
         crash_point("stream.commit.after")
         for one in (stream, *stream.also):
@@ -546,8 +544,11 @@ class RawLoader:
         return int(row[0]) if row else 0
 
     def _data_through(self, stream: RawStream) -> datetime | None:
+        """The newest change that the source itself told; its ``also`` tables may be shared with other objects."""
         name = qualified(raw_schema(stream.source), stream.table)
-        row = self._connection.execute(f"SELECT max(_changed_at) FROM {name}").fetchone()
+        row = self._connection.execute(
+            f"SELECT max(_changed_at) FROM {name} WHERE _deleted_at IS NULL"
+        ).fetchone()
         return row[0] if row else None
 
     # What landing keeps beside the files
@@ -703,11 +704,6 @@ def _observed(close: datetime) -> datetime:
 
 def _file_key(file: LandedFile) -> dict[str, str]:
     return {"source": file.source, "object": file.object, "run_id": file.run_id, "file": file.path.name}
-
-
-def _latest(first: datetime | None, second: datetime | None) -> datetime | None:
-    known = [value for value in (first, second) if value is not None]
-    return max(known) if known else None
 
 
 def _verify_content(file: LandedFile) -> None:

@@ -91,10 +91,11 @@ def create_mapped_views(connection: duckdb.DuckDBPyConnection, settings: Setting
             columns.append("created_at")
         if existing:
             columns.append(", ".join(_STATE))
-            # Two versions that became known at the same instant are one state: the later one.
+            # Versions that became known at the same instant are one state: the last change, and of two with the same
+            # change time (a calculated property does not bump it) the one that was read last.
             source_table = (
-                f"raw_hubspot.{ident(name)} "
-                "QUALIFY _changed_at = max(_changed_at) OVER (PARTITION BY id, _recorded_at)"
+                f"raw_hubspot.{ident(name)} QUALIFY row_number() OVER "
+                "(PARTITION BY id, _recorded_at ORDER BY _changed_at DESC, _run_id DESC) = 1"
             )
         else:
             columns.append(

@@ -78,8 +78,10 @@ def test_every_reason_state_and_status_occurs(company: Company) -> None:
 
 def test_organisations_on_a_list_pay_or_left_as_the_list_says(company: Company) -> None:
     states = {row["org_id"]: row["state"] for row in company.truth.lists["hub.organisations"].rows}
-    for name in ("hub.fast_growing_organisations", "hub.organisations_at_risk", "hub.renewal_pipeline"):
+    for name in ("hub.fast_growing_organisations", "hub.renewal_pipeline"):
         assert {states[row["org_id"]] for row in company.truth.lists[name].rows} == {"paying"}
+    at_risk = company.truth.lists["hub.organisations_at_risk"].rows
+    assert {states[row["org_id"]] for row in at_risk} == {"paying", "covered"}
     for row in company.truth.lists["hub.churn"].rows:
         assert states[row["org_id"]] == ("paying" if row["state"] == "scheduled" else "churned")
 

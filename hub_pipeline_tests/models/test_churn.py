@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from hub_pipeline.settings import Settings
 from hub_pipeline_tests.models.worlds import Row, build_world, one, organisations, rows, subscription
 
 AS_OF = "2026-06-30"
@@ -26,7 +27,9 @@ def _ended(name: str, end: str, *, plan: str = "team", **columns: Any) -> list[R
 def _scheduled(name: str, end: str) -> list[Row]:
     return [
         *subscription(f"s-{name}", name, [(START, 40, 800)]),
-        *subscription(f"s-{name}", name, [("2026-06-10", 40, 800)], cancel_at=end, cancel_reason="too_expensive"),
+        *subscription(
+            f"s-{name}", name, [("2026-06-10", 40, 800)], cancel_at=end, cancel_reason="too_expensive"
+        ),
     ]
 
 
@@ -47,7 +50,13 @@ def _world() -> dict[str, list[Row]]:
         *_ended("custom31", "2026-05-01"),
         *_ended("custom32", "2026-05-01"),
         *_ended("enterprise", "2026-06-10"),
-        *subscription("s-enterprise-new", "enterprise", [("2026-07-05", 60, 1500)], plan="Enterprise", recorded_at="2026-06-20"),
+        *subscription(
+            "s-enterprise-new",
+            "enterprise",
+            [("2026-07-05", 60, 1500)],
+            plan="Enterprise",
+            recorded_at="2026-06-20",
+        ),
         *_ended("covered31", "2026-05-01"),
         *_ended("covered32", "2026-05-01"),
         *_ended("covered-over", "2026-05-01"),
@@ -72,6 +81,9 @@ def _world() -> dict[str, list[Row]]:
         *subscription("s-free", "free", [("2026-06-01", 5, 0)], plan="free"),
         *subscription("s-paused", "paused", [(START, 5, 100)]),
         *subscription("s-paused", "paused", [("2026-06-01", 5, 100)], status="paused"),
+        *_ended("idle", "2026-05-01"),
+        *subscription("s-idle", "idle", [("2026-06-01", 40, 800)], status="paused"),
+        *subscription("s-idle", "idle", [("2026-06-10", 40, 800)], status="canceled"),
         *subscription("s-trial", "trial", [("2026-05-01", 5, 100)], status="trialing"),
         *subscription("s-trial", "trial", [("2026-06-01", 5, 100)], status="canceled"),
         *_ended("day400", "2025-05-26"),
@@ -87,19 +99,34 @@ def _world() -> dict[str, list[Row]]:
         *subscription("s-moved", "moved", [(START, 5, 100)], cancel_at="2026-07-15"),
         *subscription("s-moved", "moved", [("2026-06-20", 5, 100)], cancel_at="2026-09-30"),
         *subscription("s-later", "later", [(START, 5, 100)]),
-        *subscription("s-later", "later", [("2026-07-20", 5, 100)], status="canceled", recorded_at="2026-06-20"),
+        *subscription(
+            "s-later", "later", [("2026-07-20", 5, 100)], status="canceled", recorded_at="2026-06-20"
+        ),
         *subscription("s-down", "down", [(START, 50, 1000), ("2026-05-01", 40, 900)]),
         *subscription("s-down", "down", [("2026-06-10T15:00:00Z", 40, 900)], status="canceled"),
     ]
     names = sorted({str(row["org_id"]) for row in subscriptions})
-    domains = {"payer": "big.example", "domain-hint": "www.big.example", "quiet": "gmail.com", "free-mail": None}
+    domains = {
+        "payer": "big.example",
+        "domain-hint": "www.big.example",
+        "quiet": "gmail.com",
+        "free-mail": None,
+    }
     return {
-        "organisations": [{"org_id": name, "domain": domains.get(name)} for name in [*names, "contract", "nobody"]],
+        "organisations": [
+            {"org_id": name, "domain": domains.get(name)} for name in [*names, "contract", "nobody"]
+        ],
         "subscription_versions": subscriptions,
         "crm_contracts": [
             {"org_id": "custom31", "kind": "custom", "valid_from": "2026-06-01"},
             {"org_id": "custom32", "kind": "custom", "valid_from": "2026-06-02"},
-            {"org_id": "contract", "kind": "custom", "valid_from": START, "valid_to": "2026-06-01", "amount": 900},
+            {
+                "org_id": "contract",
+                "kind": "custom",
+                "valid_from": START,
+                "valid_to": "2026-06-01",
+                "amount": 900,
+            },
             {"org_id": "quiet", "kind": "custom", "valid_from": START, "valid_to": "2026-06-06"},
         ],
         "org_coverage": [
@@ -119,9 +146,27 @@ def _world() -> dict[str, list[Row]]:
         ],
         "org_parents": [{"org_id": "parent-hint", "parent_org_id": "payer", "valid_from": START}],
         "deals": [
-            {"deal_id": "d-won", "org_id": "deal-hint", "plan": "enterprise", "status": "won", "closed_at": "2026-06-01"},
-            {"deal_id": "d-old", "org_id": "old-deal", "plan": "enterprise", "status": "won", "closed_at": "2025-01-01"},
-            {"deal_id": "d-lost", "org_id": "lost-deal", "plan": "enterprise", "status": "lost", "closed_at": "2026-06-01"},
+            {
+                "deal_id": "d-won",
+                "org_id": "deal-hint",
+                "plan": "enterprise",
+                "status": "won",
+                "closed_at": "2026-06-01",
+            },
+            {
+                "deal_id": "d-old",
+                "org_id": "old-deal",
+                "plan": "enterprise",
+                "status": "won",
+                "closed_at": "2025-01-01",
+            },
+            {
+                "deal_id": "d-lost",
+                "org_id": "lost-deal",
+                "plan": "enterprise",
+                "status": "lost",
+                "closed_at": "2026-06-01",
+            },
         ],
         "contacts": [
             {"contact_id": "c-payer", "email": "boss@Paying.example"},
@@ -140,9 +185,24 @@ def _world() -> dict[str, list[Row]]:
             {"conversation_id": "k-quiet", "org_id": "quiet", "contact_id": "c2"},
         ],
         "conversation_parts": [
-            {"conversation_id": "k-active", "part_number": 1, "author_type": "contact", "created_at": "2026-06-06T00:00:00Z"},
-            {"conversation_id": "k-quiet", "part_number": 1, "author_type": "contact", "created_at": "2026-06-05T23:59:59Z"},
-            {"conversation_id": "k-quiet", "part_number": 2, "author_type": "admin", "created_at": "2026-06-07T00:00:00Z"},
+            {
+                "conversation_id": "k-active",
+                "part_number": 1,
+                "author_type": "contact",
+                "created_at": "2026-06-06T00:00:00Z",
+            },
+            {
+                "conversation_id": "k-quiet",
+                "part_number": 1,
+                "author_type": "contact",
+                "created_at": "2026-06-05T23:59:59Z",
+            },
+            {
+                "conversation_id": "k-quiet",
+                "part_number": 2,
+                "author_type": "admin",
+                "created_at": "2026-06-07T00:00:00Z",
+            },
         ],
     }
 
@@ -216,6 +276,8 @@ def test_a_hint_asks_for_review_and_dismisses_nothing(name: str, hints: list[str
         ("unpaid", "involuntary", "2026-06-01"),
         ("failed", "involuntary", "2026-06-06"),
         ("free", "to_free", "2026-06-01"),
+        # paused after it had ended: the end that follows is none
+        ("idle", "voluntary", "2026-05-01"),
         ("today", "voluntary", "2026-06-30"),
     ],
 )
@@ -268,7 +330,11 @@ def test_every_false_alarm_names_its_proof_and_every_row_says_why() -> None:
     }
     for name, proof in proofs.items():
         flag = _flag(name)
-        assert (flag["evidence_subscription_id"], flag["evidence_org_id"], str(flag["evidence_from"])) == proof
+        assert (
+            flag["evidence_subscription_id"],
+            flag["evidence_org_id"],
+            str(flag["evidence_from"]),
+        ) == proof
     for row in rows(_built(), "churn_flags"):
         assert row["subscription_id"] in row["why"]
         assert str(row["churn_date"]) in row["why"]
@@ -285,9 +351,65 @@ def test_a_restated_day_knows_the_proof_but_not_what_happened_to_the_subscriptio
         ],
     }
     restated = rows(build_world(world, "2026-06-15", "2026-07-31"), "churn_flags")
-    assert [(row["subscription_id"], row["false_alarm_reason"]) for row in restated] == [("s-a", "resubscribed")]
+    assert [(row["subscription_id"], row["false_alarm_reason"]) for row in restated] == [
+        ("s-a", "resubscribed")
+    ]
     that_day = rows(build_world(world, "2026-06-15"), "churn_flags")
     assert [(row["subscription_id"], row["state"]) for row in that_day] == [("s-a", "churned")]
+
+
+def test_a_local_day_ends_at_midnight_of_the_reporting_time_zone() -> None:
+    world = {
+        "organisations": organisations("a", "b"),
+        "subscription_versions": [
+            # 23:30 of 30 June in New York, and 00:00 of 1 July
+            *subscription("s-a", "a", [(START, 5, 100)], cancel_at="2026-07-01T03:30:00Z"),
+            *subscription("s-b", "b", [(START, 5, 100)], cancel_at="2026-07-01T04:00:00Z"),
+        ],
+    }
+    settings = Settings.model_validate({"reporting_tz": "America/New_York"})
+    found = rows(build_world(world, AS_OF, settings=settings), "churn_flags")
+    assert [(row["state"], str(row["churn_date"])) for row in found] == [
+        ("churned", "2026-06-30"),
+        ("scheduled", "2026-07-01"),
+    ]
+
+
+def test_what_becomes_known_after_the_day_changes_nothing() -> None:
+    later = "2026-07-05T10:00:00Z"
+    known_later: dict[str, list[Row]] = {
+        "subscription_versions": [
+            *subscription("s-tomorrow", "tomorrow", [(later, 40, 800)]),
+            *subscription("s-today-new", "today", [(later, 40, 800)], plan="enterprise"),
+            *subscription("s-gap31", "gap31", [("2026-05-01", 40, 800)], recorded_at=later),
+        ],
+        "crm_contracts": [
+            {"org_id": "custom32", "kind": "custom", "valid_from": "2026-05-02", "recorded_at": later}
+        ],
+        "org_coverage": [
+            {
+                "child_org_id": "quiet",
+                "payer_org_id": "payer",
+                "valid_from": "2026-06-06",
+                "recorded_at": later,
+            }
+        ],
+        "org_merges": [{"loser_org_id": "quiet", "winner_org_id": "survivor", "merged_at": later}],
+        "deals": [
+            {
+                "deal_id": "d-new",
+                "org_id": "quiet",
+                "plan": "enterprise",
+                "status": "open",
+                "created_at": later,
+            }
+        ],
+        "conversation_parts": [
+            {"conversation_id": "k-quiet", "part_number": 3, "author_type": "contact", "created_at": later}
+        ],
+    }
+    world = {table: [*table_rows, *known_later.get(table, [])] for table, table_rows in _world().items()}
+    assert rows(build_world(world, AS_OF), "churn_flags") == rows(_built(), "churn_flags")
 
 
 def test_the_order_of_the_input_rows_does_not_matter() -> None:

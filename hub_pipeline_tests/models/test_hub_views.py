@@ -17,7 +17,18 @@ COMMON = ("as_of", "org_id", "name", "owner_name", "tier", "mrr", "hubspot_url",
 
 
 def _world() -> dict[str, list[Row]]:
-    names = ["grown", "shrunk", "touched", "late", "leaving", "left", "left-long-ago", "moved", "annual", "annual-soon"]
+    names = [
+        "grown",
+        "shrunk",
+        "touched",
+        "late",
+        "leaving",
+        "left",
+        "left-long-ago",
+        "moved",
+        "annual",
+        "annual-soon",
+    ]
     return {
         "users": [{"user_id": "u1", "name": "Ada", "role": "csm", "is_active": True}],
         "organisations": [
@@ -32,10 +43,14 @@ def _world() -> dict[str, list[Row]]:
         ],
         "subscription_versions": [
             *subscription("s-grown", "grown", [("2025-01-01", 10, 300), ("2026-06-01", 30, 900)]),
-            *subscription("s-shrunk", "shrunk", [("2025-01-01", 100, 1000), ("2026-06-28T12:00:00Z", 50, 400)]),
+            *subscription(
+                "s-shrunk", "shrunk", [("2025-01-01", 100, 1000), ("2026-06-28T12:00:00Z", 50, 400)]
+            ),
             *subscription("s-touched", "touched", [("2025-01-01", 100, 3000), ("2026-06-20", 50, 1500)]),
             *subscription("s-late", "late", [("2025-01-01", 100, 2000), ("2026-06-20", 50, 800)]),
-            *subscription("s-late", "late", [("2026-06-28T08:00:00Z", 95, 1900), ("2026-06-29T08:00:00Z", 50, 800)]),
+            *subscription(
+                "s-late", "late", [("2026-06-28T08:00:00Z", 95, 1900), ("2026-06-29T08:00:00Z", 50, 800)]
+            ),
             *subscription("s-leaving", "leaving", [("2025-01-01", 5, 100)], cancel_at="2026-12-31"),
             *subscription("s-left", "left", [("2025-01-01", 5, 100)]),
             *subscription("s-left", "left", [("2026-06-01", 5, 100)], status="canceled"),
@@ -44,10 +59,18 @@ def _world() -> dict[str, list[Row]]:
             *subscription("s-moved", "moved", [("2025-01-01", 5, 100)]),
             *subscription("s-moved", "moved", [("2026-06-01", 5, 100)], status="canceled"),
             *subscription(
-                "s-annual", "annual", [("2025-01-01", 20, 12000)], billing_interval="year", term_end="2027-01-01"
+                "s-annual",
+                "annual",
+                [("2025-01-01", 20, 12000)],
+                billing_interval="year",
+                term_end="2027-01-01",
             ),
             *subscription(
-                "s-annual-soon", "annual-soon", [("2025-01-01", 20, 9000)], billing_interval="year", term_end="2026-08-01"
+                "s-annual-soon",
+                "annual-soon",
+                [("2025-01-01", 20, 9000)],
+                billing_interval="year",
+                term_end="2026-08-01",
             ),
         ],
         "crm_contracts": [{"org_id": "moved", "kind": "custom", "valid_from": "2026-06-01"}],
@@ -66,7 +89,12 @@ def _world() -> dict[str, list[Row]]:
             {"conversation_id": "k3", "contact_id": "c3", "org_id": "leaving"},
         ],
         "conversation_parts": [
-            {"conversation_id": f"k{n}", "part_number": 1, "author_type": "contact", "created_at": f"2026-06-2{9 - n}"}
+            {
+                "conversation_id": f"k{n}",
+                "part_number": 1,
+                "author_type": "contact",
+                "created_at": f"2026-06-2{9 - n}",
+            }
             for n in (1, 2, 3)
         ],
     }

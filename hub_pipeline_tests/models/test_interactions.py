@@ -124,8 +124,18 @@ def _world() -> dict[str, list[Row]]:
         "conversations": conversations,
         "conversation_parts": parts,
         "nps_responses": [
-            {"response_id": "r1", "contact_id": "c-detractor", "score": 6, "responded_at": "2026-05-01T10:00:00Z"},
-            {"response_id": "r2", "contact_id": "c-passive", "score": 7, "responded_at": "2026-05-01T10:00:00Z"},
+            {
+                "response_id": "r1",
+                "contact_id": "c-detractor",
+                "score": 6,
+                "responded_at": "2026-05-01T10:00:00Z",
+            },
+            {
+                "response_id": "r2",
+                "contact_id": "c-passive",
+                "score": 7,
+                "responded_at": "2026-05-01T10:00:00Z",
+            },
         ],
         "engagements": [
             _engagement("note", "csm", "2026-05-01", type="note"),
@@ -169,7 +179,9 @@ def test_a_message_of_the_contact_within_28_days_is_needed() -> None:
         ("handled", False),
     ],
 )
-def test_a_contact_is_met_by_a_human_mail_call_or_meeting_with_a_client_facing_role(name: str, unmet: bool) -> None:
+def test_a_contact_is_met_by_a_human_mail_call_or_meeting_with_a_client_facing_role(
+    name: str, unmet: bool
+) -> None:
     assert _row(name)["is_unmet_contact"] is unmet
 
 
@@ -197,22 +209,55 @@ def test_a_dissatisfied_contact_needs_escalation_until_a_csm_acts(
 
 
 def test_a_rating_given_after_the_day_is_unknown_even_when_the_day_is_restated() -> None:
-    restated = one(build_world(_world(), AS_OF, "2026-07-31"), "interactions", conversation_id="k-rated-later")
+    restated = one(
+        build_world(_world(), AS_OF, "2026-07-31"), "interactions", conversation_id="k-rated-later"
+    )
     assert (restated["rating"], restated["is_dissatisfied"]) == (None, False)
+
+
+def test_what_becomes_known_after_the_day_changes_nothing() -> None:
+    later = "2026-07-01T00:00:00Z"
+    known_later: dict[str, list[Row]] = {
+        "conversations": [
+            {"conversation_id": "k-rating3", "contact_id": "c-rating3", "rating": 1, "recorded_at": later}
+        ],
+        "conversation_parts": [
+            {"conversation_id": "k-unmet", "part_number": 2, "author_type": "contact", "created_at": later},
+            {
+                "conversation_id": "k-note",
+                "part_number": 2,
+                "author_type": "contact",
+                "created_at": WROTE,
+                "recorded_at": later,
+            },
+        ],
+        "contact_orgs": [_member("stranger", recorded_at=later), _member("unmet", "other", valid_from=later)],
+        "engagements": [_engagement("unmet", "csm", "2026-05-01", recorded_at=later)],
+        "nps_responses": [{"response_id": "r9", "contact_id": "c-unmet", "score": 0, "responded_at": later}],
+    }
+    world = {table: [*table_rows, *known_later.get(table, [])] for table, table_rows in _world().items()}
+    again = build_world(world, AS_OF)
+    for mart in ("interactions", "unattributed_interactions"):
+        assert rows(again, mart) == rows(_built(), mart)
 
 
 def test_attribution_takes_the_record_then_the_membership_of_that_moment_then_all() -> None:
     found = rows(_built(), "interactions")
     by_conversation: dict[str, list[tuple[str, bool]]] = {}
     for row in found:
-        by_conversation.setdefault(row["conversation_id"], []).append((row["org_id"], row["attribution_ambiguous"]))
+        by_conversation.setdefault(row["conversation_id"], []).append(
+            (row["org_id"], row["attribution_ambiguous"])
+        )
     assert by_conversation["k-two"] == [("big", True), ("other", True)]
     assert by_conversation["k-primary"] == [("big", False)]
     assert by_conversation["k-single"] == [("lonely", False)]
     assert by_conversation["k-moved"] == [("big", False)]
     assert by_conversation["k-recorded"] == [("big", False)]
     assert by_conversation["k-merged"] == [("big", False)]
-    assert [row["conversation_id"] for row in rows(_built(), "unattributed_interactions")] == ["k-left", "k-stranger"]
+    assert [row["conversation_id"] for row in rows(_built(), "unattributed_interactions")] == [
+        "k-left",
+        "k-stranger",
+    ]
 
 
 def test_a_second_conversation_is_not_the_first() -> None:
@@ -229,9 +274,17 @@ def test_an_unmet_contact_is_worth_approaching_where_fewer_than_two_are_met() ->
 
 def test_organisations_roll_up_their_conversations() -> None:
     lonely = one(_built(), "interactions_by_org", org_id="lonely")
-    assert (lonely["conversations"], lonely["contacts"], lonely["approach_candidates"]) == (1, 1, ["c-single"])
+    assert (lonely["conversations"], lonely["contacts"], lonely["approach_candidates"]) == (
+        1,
+        1,
+        ["c-single"],
+    )
     other = one(_built(), "interactions_by_org", org_id="other")
-    assert (other["conversations"], other["attribution_ambiguous"], other["needs_escalation"]) == (2, True, False)
+    assert (other["conversations"], other["attribution_ambiguous"], other["needs_escalation"]) == (
+        2,
+        True,
+        False,
+    )
 
 
 def test_every_row_says_why_and_the_order_of_the_input_rows_does_not_matter() -> None:

@@ -25,7 +25,7 @@ def _instant(random: Random) -> str:
 
 
 def _random_world(random: Random) -> dict[str, list[Row]]:
-    def pick(prefix: str, count: int = 6) -> str:
+    def pick(prefix: str, count: int = 10) -> str:
         return f"{prefix}{random.randrange(count)}"
 
     def maybe(value: Callable[[], Any], share: float = 0.5) -> Any:
@@ -47,7 +47,7 @@ def _random_world(random: Random) -> dict[str, list[Row]]:
             "is_deleted": random.random() < 0.1,
         },
         "subscription_versions": lambda: {
-            "subscription_id": pick("s", 8),
+            "subscription_id": pick("s", 14),
             "org_id": org(),
             "plan": random.choice(("team", "enterprise", "free")),
             "billing_interval": random.choice(("month", "year", "week")),
@@ -72,7 +72,7 @@ def _random_world(random: Random) -> dict[str, list[Row]]:
             "valid_to": maybe(at, 0.2),
             "seats": maybe(lambda: random.randrange(30)),
         },
-        "org_merges": lambda: {"loser_org_id": pick("o", 8), "winner_org_id": org(), "merged_at": at()},
+        "org_merges": lambda: {"loser_org_id": org(), "winner_org_id": org(), "merged_at": at()},
         "crm_contracts": lambda: {
             "org_id": org(),
             "kind": "custom",
@@ -95,7 +95,7 @@ def _random_world(random: Random) -> dict[str, list[Row]]:
             "valid_to": maybe(at, 0.3),
         },
         "nps_responses": lambda: {
-            "response_id": pick("n", 9),
+            "response_id": pick("n"),
             "contact_id": maybe(lambda: pick("c"), 0.8),
             "org_id": maybe(org, 0.3),
             "score": random.randrange(12),
@@ -132,7 +132,7 @@ def _random_world(random: Random) -> dict[str, list[Row]]:
         "deals": lambda: {
             "deal_id": pick("d"),
             "org_id": org(),
-            "subscription_id": maybe(lambda: pick("s", 8), 0.3),
+            "subscription_id": maybe(lambda: pick("s", 14), 0.3),
             "pipeline": "post_sales",
             "deal_type": random.choice(("renewal", "upsell")),
             "plan": "enterprise",
@@ -150,8 +150,9 @@ def _random_world(random: Random) -> dict[str, list[Row]]:
             "valid_from": at()[:10],
         },
     }
+    counts = {"org_merges": 2, "subscription_versions": 40, "conversation_parts": 30, "contact_orgs": 20}
     return {
-        table: [make() | {"recorded_at": at()} for _ in range(random.randrange(4, 14))]
+        table: [make() | {"recorded_at": at()} for _ in range(counts.get(table, 12))]
         for table, make in makers.items()
     }
 

@@ -207,11 +207,19 @@ def test_a_contract_without_a_term_has_no_date_to_renew_by() -> None:
     row = _row("enterprise501") | {"renewal_id": None}
     assert row["renew_by"] is not None
     monthly = build_world(
-        {"organisations": organisations("o"), "subscription_versions": subscription("s", "o", [("2025-01-01", 5, 600)])},
+        {
+            "organisations": organisations("o"),
+            "subscription_versions": subscription("s", "o", [("2025-01-01", 5, 600)]),
+        },
         AS_OF,
     )
     row = one(monthly, "renewal_pipeline", subscription_id="s")
-    assert (row["renew_by"], row["timing"], row["status"], row["missed_lead_target"]) == (None, None, "no_deal", False)
+    assert (row["renew_by"], row["timing"], row["status"], row["missed_lead_target"]) == (
+        None,
+        None,
+        "no_deal",
+        False,
+    )
 
 
 @pytest.mark.parametrize(
@@ -270,7 +278,27 @@ def test_a_deal_closed_after_the_day_is_open_with_the_stage_and_date_of_that_day
     row = _row("later")
     assert (row["status"], row["stage"], str(row["renew_by"])) == ("open", "contract_sent", TERM_END)
     restated = one(build_world(_world(), AS_OF, "2026-07-31"), "renewal_pipeline", renewal_id="s-later")
-    assert (restated["status"], restated["stage"], str(restated["renew_by"])) == ("open", "contract_sent", TERM_END)
+    assert (restated["status"], restated["stage"], str(restated["renew_by"])) == (
+        "open",
+        "contract_sent",
+        TERM_END,
+    )
+
+
+def test_what_becomes_known_after_the_day_changes_nothing() -> None:
+    later = "2026-07-01T00:00:00Z"
+    known_later: dict[str, list[Row]] = {
+        "subscription_versions": _contract("missing180", "24000", start=later),
+        "deals": [
+            _deal("missing180", close_date="2026-12-27", created_at=later),
+            _deal("near45", status="won", closed_at=later, recorded_at=later),
+        ],
+        "deal_close_dates": [_set("near45", TERM_END, later)],
+        "deal_stages": [{"deal_id": "d-near45", "stage": "contract_sent", "set_at": later}],
+        "users": [{"user_id": "u1", "name": "Ada", "role": "csm", "is_active": False, "recorded_at": later}],
+    }
+    world = {table: [*table_rows, *known_later.get(table, [])] for table, table_rows in _world().items()}
+    assert rows(build_world(world, AS_OF), "renewal_pipeline") == rows(_built(), "renewal_pipeline")
 
 
 def test_timing_counts_days_to_the_date() -> None:
@@ -316,7 +344,10 @@ def test_hygiene_names_what_is_wrong_with_the_deal(name: str, hygiene: list[str]
 @pytest.mark.parametrize(
     ("name", "hygiene"),
     [
-        ("default-date", ["close_date_past_open", "close_date_is_default", "owner_missing", "no_active_subscription"]),
+        (
+            "default-date",
+            ["close_date_past_open", "close_date_is_default", "owner_missing", "no_active_subscription"],
+        ),
         ("gone", ["no_active_subscription", "churned_with_open_deal"]),
         ("nobody", ["close_date_past_open", "no_active_subscription"]),
         ("billed", ["close_date_past_open", "billed_but_deal_open"]),
@@ -324,7 +355,11 @@ def test_hygiene_names_what_is_wrong_with_the_deal(name: str, hygiene: list[str]
 )
 def test_an_open_deal_that_belongs_to_no_contract_is_a_row_of_its_own(name: str, hygiene: list[str]) -> None:
     row = one(_built(), "renewal_pipeline", renewal_id=f"deal:d-{name}")
-    assert (row["status"], row["in_scope"], row["out_of_scope_reason"]) == ("orphan_deal", False, "no_subscription")
+    assert (row["status"], row["in_scope"], row["out_of_scope_reason"]) == (
+        "orphan_deal",
+        False,
+        "no_subscription",
+    )
     assert row["hygiene"] == hygiene
     assert row["mrr_at_stake"] is None
 

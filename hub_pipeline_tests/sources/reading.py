@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from hub_pipeline.demo.serve import serving
 from hub_pipeline.demo.wire import Simulator
 from hub_pipeline.settings import Environment, Settings
-from hub_pipeline.sources.progress import NullProgress
+from hub_pipeline.sources.progress import NullProgress, Progress
 from hub_pipeline.warehouse.raw import RawStream, StreamResult
 from hub_pipeline_tests.warehouse.support import DAY, Run, run
 
@@ -67,6 +67,7 @@ def reading(
     settings: Settings,
     *,
     day: date = DAY,
+    progress: Progress | None = None,
     **more: Any,
 ) -> Iterator[Loaded]:
     """Serve the simulator, read it with the source, load everything, and give the open warehouse."""
@@ -74,7 +75,7 @@ def reading(
         loaded = Loaded(one)
         where = environment(data_dir, url, **more)
         for stream, files, result in source.extract(
-            settings, where, one.warehouse.landing_root, one.load, NullProgress()
+            settings, where, one.warehouse.landing_root, one.load, progress or NullProgress()
         ):
             for file in files:
                 one.loader.load_file(stream, file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
 
@@ -150,6 +151,48 @@ def test_archived_restored_merged_and_purged_records_are_told_apart(tmp_path: Pa
             ("10", "9"),
             ("11", "9"),
         }
+
+
+class Meanwhile(NullProgress):
+    """Does something to the portal as soon as the first page of an object has landed."""
+
+    def __init__(self, object_name: str, action: Callable[[], None]) -> None:
+        self.object_name, self.action = object_name, action
+        self.done = False
+
+    def advance(self, source: str, object_name: str, records: int) -> None:
+        if object_name == self.object_name and not self.done:
+            self.done = True
+            self.action()
+
+
+def test_records_that_change_while_they_are_read_are_neither_missed_nor_doubled(tmp_path: Path) -> None:
+    simulator = HubSpotSimulator(account(organisations=200))
+
+    def change() -> None:
+        simulator.archive(ORGANISATIONS, "9")  # its page has been read
+        simulator.archive(ORGANISATIONS, "200")  # its page has not
+        simulator.purge(ORGANISATIONS, "58")  # the last of the first page, where the next one starts
+        simulator.purge(ORGANISATIONS, "59")
+        simulator.update(ORGANISATIONS, "10", {"name": "changed after it was read"})
+        simulator.update(ORGANISATIONS, "201", {"name": "changed before it was read"})
+        simulator.create(ORGANISATIONS, {"name": "new"}, record_id="900")
+
+    meanwhile = Meanwhile("organisations", change)
+    with reading(hubspot, simulator, tmp_path, settings_with(), progress=meanwhile) as loaded:
+        rows = loaded.rows(
+            "SELECT CAST(id AS INT), _archived_at IS NOT NULL FROM raw_hubspot.organisations_current ORDER BY 1"
+        )
+        assert [row[0] for row in rows] == [n for n in [*range(9, 209), 900] if n != 59]
+        assert [row[0] for row in rows if row[1]] == [9, 200]
+        assert loaded.column("SELECT name FROM raw_hubspot.organisations_current WHERE id = '201'") == [
+            "changed before it was read"
+        ]
+    with reading(hubspot, simulator, tmp_path, settings_with(), day=date(2026, 11, 1)) as loaded:
+        name = "SELECT name FROM raw_hubspot.organisations_current WHERE id = '10'"
+        assert loaded.column(name) == ["changed after it was read"]
+        gone = "SELECT id FROM raw_hubspot.organisations_current WHERE _deleted_at IS NOT NULL"
+        assert loaded.column(gone) == ["58"]
 
 
 def test_associations_that_come_and_go_are_seen_though_no_record_changes(tmp_path: Path) -> None:

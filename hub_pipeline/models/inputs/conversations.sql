@@ -9,7 +9,7 @@ grain: [conversation_id, recorded_at]
 WITH versions AS (
     SELECT c.*
     FROM raw_intercom.conversations AS c
-    QUALIFY c._changed_at = max(c._changed_at) OVER (PARTITION BY c.id, c._recorded_at)
+    QUALIFY row_number() OVER (PARTITION BY c.id, c._recorded_at ORDER BY c._changed_at DESC, c._run_id DESC) = 1
 ), hubspot_contacts AS (
     SELECT lower(email) AS email, arg_min(id, (first_known, id)) AS contact_id, min(first_known) AS known_at
     FROM (

@@ -21,4 +21,6 @@ SELECT
     p._recorded_at AS recorded_at
 FROM raw_hubspot.pipelines AS p
 WHERE p.object = 'deals' AND p._deleted_at IS NULL
-QUALIFY p._changed_at = max(p._changed_at) OVER (PARTITION BY p.pipeline_id, p.stage_id, p._recorded_at)
+QUALIFY row_number() OVER (
+    PARTITION BY p.pipeline_id, p.stage_id, p._recorded_at ORDER BY p._changed_at DESC, p._run_id DESC
+) = 1

@@ -12,3 +12,4 @@ SELECT
     NOT coalesce(o.archived, false) AND o._deleted_at IS NULL AS is_active,
     o._recorded_at AS recorded_at
 FROM raw_hubspot.owners AS o
+QUALIFY row_number() OVER (PARTITION BY o.id, o._recorded_at ORDER BY o._changed_at DESC, o._run_id DESC) = 1

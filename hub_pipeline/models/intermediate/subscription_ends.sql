@@ -40,9 +40,12 @@ followed AS (
         lead(n.cancel_at) OVER of_subscription AS next_cancel_at,
         lead(n.cancel_reason) OVER of_subscription AS next_cancel_reason,
         lead(n.cancel_comment) OVER of_subscription AS next_cancel_comment,
-        bool_or(n.is_paid) OVER (
-            PARTITION BY n.subscription_id ORDER BY n.valid_from ROWS UNBOUNDED PRECEDING
-        ) AS was_paid
+        -- paused, trialing and incomplete go on with whatever was before
+        last_value(
+            CASE WHEN n.is_paid OR n.is_running OR n.status IN ('canceled', 'unpaid') THEN n.is_paid END IGNORE NULLS
+        ) OVER (
+            PARTITION BY n.subscription_id ORDER BY n.valid_from ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+        ) AS goes_on_paid
     FROM numbered AS n
     WHERE n.valid_from < CAST($close_as_of AS TIMESTAMP) OR n.recorded_at < CAST($close_as_of AS TIMESTAMP)
     WINDOW of_subscription AS (PARTITION BY n.subscription_id ORDER BY n.valid_from)
@@ -56,7 +59,7 @@ changes AS (
                 THEN least(f.next_from, f.cancel_at, f.ended_at)
             ELSE f.valid_to
         END AS held_to,
-        f.is_paid OR (f.was_paid AND f.status IN ('paused', 'trialing', 'incomplete')) AS is_live
+        coalesce(f.goes_on_paid, false) AS is_live
     FROM followed AS f
 ),
 ends AS (

@@ -270,7 +270,12 @@ described AS (
     SELECT
         h.*,
         coalesce(h.plan || ' plan ' || h.subscription_id, h.subscription_id)
-        || coalesce(' (' || CAST(h.mrr_at_risk AS VARCHAR) || ' MRR)', '') AS subject,
+        || CASE
+            WHEN h.mrr_at_risk IS NULL AND h.cancel_reason IS NULL THEN ''
+            ELSE ' (' || coalesce(h.mrr_at_risk || ' MRR', 'unknown MRR')
+                || coalesce(', reason ' || h.cancel_reason, '') || ')'
+        END AS subject,
+        CASE WHEN h.end_on > CAST($as_of AS DATE) THEN ' ends on ' ELSE ' ended on ' END || h.end_on AS ending,
         CASE
             WHEN h.reason = 'duplicate_org' THEN h.running_id
             WHEN h.reason = 'moved_to_custom' THEN h.custom.subscription_id
@@ -317,34 +322,31 @@ SELECT
     d.shared.domain AS hint_domain,
     d.shared.org_id AS hint_domain_org_id,
     local_date(d.last_contact_at, $reporting_tz) AS hint_last_contact_on,
-    CASE
+    d.subject
+    || CASE
         WHEN d.reason = 'cancellation_reverted'
-            THEN d.subject || ' was to end on ' || d.end_on || '; the cancellation was withdrawn on ' || d.proof_from
+            THEN ' was to end on ' || d.end_on || ', which was withdrawn on ' || d.proof_from
         WHEN d.reason = 'duplicate_org'
-            THEN d.subject || ' ends on ' || d.end_on || ' with a duplicate record; the surviving organisation has '
-                || d.proof_id
+            THEN d.ending || ' on a duplicate record; the surviving one has ' || d.proof_id
         WHEN d.reason = 'moved_to_parent'
-            THEN d.subject || ' ends on ' || d.end_on || '; the joint plan of ' || d.proof_org_id
-                || ' covers the organisation from ' || d.proof_from
-        WHEN d.reason = 'moved_to_custom'
-            THEN d.subject || ' ends on ' || d.end_on || '; the custom plan ' || d.proof_id || ' runs from '
+            THEN d.ending || '; the joint plan of ' || coalesce(payer.name, d.proof_org_id) || ' covers it from '
                 || d.proof_from
-        WHEN d.reason = 'resubscribed'
-            THEN d.subject || ' ends on ' || d.end_on || '; ' || d.proof_id || ' started on ' || d.proof_from
-        WHEN d.reason = 'other_subscription_active'
-            THEN d.subject || ' ends on ' || d.end_on || '; ' || d.proof_id || ' goes on'
-        WHEN d.state = 'scheduled'
-            THEN d.subject || ' ends in ' || (d.end_on - CAST($as_of AS DATE)) || ' days, on ' || d.end_on
+        WHEN d.reason = 'moved_to_custom'
+            THEN d.ending || '; the custom plan ' || d.proof_id || ' runs from ' || d.proof_from
+        WHEN d.reason = 'resubscribed' THEN d.ending || '; ' || d.proof_id || ' started on ' || d.proof_from
+        WHEN d.reason = 'other_subscription_active' THEN d.ending || '; ' || d.proof_id || ' goes on'
+        WHEN d.state = 'scheduled' THEN d.ending || ', in ' || (d.end_on - CAST($as_of AS DATE)) || ' days'
         WHEN d.state = 'reactivated'
-            THEN d.subject || ' ended on ' || d.end_on || '; the organisation came back after more than '
-                || $churn_gap_days || ' days and pays again'
-        ELSE d.subject || ' ended on ' || d.end_on
+            THEN d.ending || '; after a gap of more than ' || $churn_gap_days || ' days the organisation pays again'
+        ELSE d.ending
     END
-    || coalesce(', reason: ' || d.cancel_reason, '')
-    || coalesce('; the parent ' || d.paying_parent_id || ' pays', '')
-    || coalesce('; enterprise deal ' || d.enterprise_deal_id || ' in the CRM', '')
-    || coalesce('; ' || d.shared.org_id || ' pays with the same domain ' || d.shared.domain, '')
+    || coalesce('; the parent ' || coalesce(parent.name, d.paying_parent_id) || ' pays', '')
+    || coalesce('; enterprise deal ' || d.enterprise_deal_id || ' is in the CRM', '')
+    || coalesce('; ' || coalesce(twin.name, d.shared.org_id) || ' pays and shares the domain ' || d.shared.domain, '')
     || coalesce('; a contact wrote on ' || local_date(d.last_contact_at, $reporting_tz), '')
     || '.' AS why,
     CAST($settings_hash AS VARCHAR) AS settings_hash
 FROM described AS d
+LEFT JOIN intermediate.current_organisations AS payer ON payer.org_id = d.proof_org_id
+LEFT JOIN intermediate.current_organisations AS parent ON parent.org_id = d.paying_parent_id
+LEFT JOIN intermediate.current_organisations AS twin ON twin.org_id = d.shared.org_id

@@ -157,10 +157,11 @@ SELECT
     AND (j.last_csm_touch_at IS NULL OR j.last_csm_touch_at < j.dissatisfied_at) AS needs_escalation,
     j.attribution = 'all_memberships' AS attribution_ambiguous,
     'Tier ' || j.tier || ' client: contact ' || coalesce(j.contact_id, 'unknown') || ' wrote '
-    || j.contact_messages || ' times in ' || $interactions_days || ' days, last on '
-    || local_date(j.last_contact_at, $reporting_tz)
+    || CASE WHEN j.contact_messages = 1 THEN 'once' ELSE j.contact_messages || ' times' END
+    || ' in ' || $interactions_days || ' days, last on ' || local_date(j.last_contact_at, $reporting_tz)
     || CASE
-        WHEN j.is_candidate THEN '; nobody has met this contact and only ' || j.met_contacts || ' of the organisation'
+        WHEN j.is_candidate
+            THEN '; nobody has met this contact (met in the organisation: ' || j.met_contacts || ')'
         WHEN j.is_unmet THEN '; nobody has met this contact'
         ELSE ''
     END

@@ -320,8 +320,9 @@ SELECT
     coalesce(r.reasons, CAST([] AS VARCHAR[])) AS risk_reasons,
     CASE
         WHEN f.status = 'orphan_deal' THEN 'Open renewal deal ' || f.deal_id || ' belongs to no running contract'
-        ELSE coalesce(f.plan || ' ', '') || coalesce(f.billing_interval || ' ', '') || 'contract ' || f.subscription_id
-            || ' with ' || coalesce(CAST(f.mrr_at_stake AS VARCHAR), 'unknown') || ' MRR '
+        ELSE coalesce(f.plan || ' ', '') || 'contract ' || f.subscription_id || ' ('
+            || coalesce('billed each ' || replace(f.billing_interval, '_', ' ') || ', ', '')
+            || coalesce(CAST(f.mrr_at_stake AS VARCHAR), 'unknown') || ' MRR) '
             || CASE f.status
                 WHEN 'renewed' THEN 'was renewed' || coalesce(' on ' || f.closed_on, '') || ' by deal ' || f.deal_id
                 WHEN 'open' THEN 'has the open renewal deal ' || f.deal_id || coalesce(' in stage ' || f.stage, '')

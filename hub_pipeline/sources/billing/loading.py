@@ -58,6 +58,12 @@ def object_names() -> tuple[str, ...]:
     return (*contract(), FILES)
 
 
+def has_extracts(settings: Settings, data_dir: Path) -> bool:
+    """Whether a billing system's folder holds anything; reads no file."""
+    folder = data_dir / settings.billing.folder
+    return folder.is_dir() and any(system.is_dir() and any(system.iterdir()) for system in folder.iterdir())
+
+
 def load(
     connection: duckdb.DuckDBPyConnection,
     settings: Settings,
@@ -419,7 +425,6 @@ def _results(
             SOURCE,
             FILES,
             "failed" if found.refused else "complete",
-            records=len(found.extracts),
             message="; ".join(notes),
         )
     )

@@ -8,6 +8,7 @@ had already said otherwise.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -52,6 +53,7 @@ def append(
     parameters = {
         "source": source,
         "seen_at": seen_at,
+        "close": close,
         "floor": load.floor,
         "file_no": file_no,
         "run_id": load.run_id,
@@ -59,7 +61,9 @@ def append(
 
     def run(sql: str, **more: object) -> int:
         values = {**parameters, **more}
-        row = connection.execute(sql, {k: v for k, v in values.items() if f"${k}" in sql}).fetchone()
+        row = connection.execute(
+            sql, {k: v for k, v in values.items() if re.search(rf"\${k}\b", sql)}
+        ).fetchone()
         return int(row[0]) if row else 0
 
     def insert(rows: str, changed_at: str, deleted_at: str, absent: str, **more: object) -> int:
@@ -111,10 +115,13 @@ def append(
         "CREATE OR REPLACE TEMP TABLE billing_gone AS SELECT * FROM billing_before WHERE false"
     )
     if is_list:
+        # Only what an extract of this day or before had listed can be missing from this one.
         run(
             f"INSERT INTO billing_gone SELECT b.* FROM billing_before AS b "
             f"WHERE b._deleted_at IS NULL AND NOT EXISTS "
-            f"(SELECT 1 FROM billing_accepted AS a WHERE {_same(table, 'a', 'b')})"
+            f"(SELECT 1 FROM billing_accepted AS a WHERE {_same(table, 'a', 'b')}) AND EXISTS "
+            f"(SELECT 1 FROM {name} AS v JOIN raw_billing.files AS f ON f.file_no = v._file_no "
+            f"WHERE v.source = $source AND f.extract_close <= $close AND {_same(table, 'v', 'b')})"
         )
         deleted = insert("SELECT * FROM billing_gone", "$seen_at::TIMESTAMP", "$seen_at::TIMESTAMP", "true")
     if later is not None and later[0] is not None:

@@ -37,6 +37,23 @@ HISTORY_PAGE = 50
 #: Since February 2025 associations are read for so many records in one request.
 ASSOCIATION_BATCH = 1_000
 OWNERS_PAGE = 500
+#: Object type ids of standard objects, by the names they also have in paths.
+TYPE_IDS = {
+    "contacts": "0-1",
+    "companies": "0-2",
+    "deals": "0-3",
+    "tickets": "0-5",
+    "products": "0-7",
+    "line_items": "0-8",
+    "communications": "0-18",
+    "feedback_submissions": "0-19",
+    "tasks": "0-27",
+    "notes": "0-46",
+    "meetings": "0-47",
+    "calls": "0-48",
+    "emails": "0-49",
+    "users": "0-115",
+}
 
 
 class Next(msgspec.Struct):
@@ -115,12 +132,23 @@ class Account(msgspec.Struct):
 
 
 class RecordUsage(msgspec.Struct):
-    """How many records of one type there are."""
+    """How many live records of one type there are."""
 
     objectTypeId: str = ""
     usage: int = 0
-    singularLabel: str = ""
-    pluralLabel: str = ""
+
+
+class CustomUsage(msgspec.Struct):
+    """The same for custom objects."""
+
+    byObjectType: list[RecordUsage] = msgspec.field(default_factory=list)
+
+
+class RecordLimits(msgspec.Struct):
+    """Numbers of records against the limits of the account."""
+
+    hubspotDefinedObjectTypes: list[RecordUsage] = msgspec.field(default_factory=list)
+    customObjectTypes: CustomUsage = msgspec.field(default_factory=CustomUsage)
 
 
 PAGES = msgspec.json.Decoder(Page)
@@ -128,6 +156,7 @@ BATCHES = msgspec.json.Decoder(BatchReply)
 RAW = msgspec.json.Decoder(msgspec.Raw)
 ACCOUNTS = msgspec.json.Decoder(Account)
 _ID = msgspec.json.Decoder(WithId)
+_LIMITS = msgspec.json.Decoder(RecordLimits)
 
 
 def ids_of(records: Sequence[msgspec.Raw]) -> list[str]:
@@ -200,14 +229,11 @@ class HubSpotClient:
         """Details of the portal: id, time zone, currency."""
         return self.transport.ask("GET", f"/account-info/{self._version}/details", RAW, tally=tally)
 
-    def record_usage(self) -> list[RecordUsage]:
-        """Number of live records for each object type, in one request."""
-        answer = self.transport.ask("GET", f"/crm/limits/{self._version}/records", RAW)
-        found = msgspec.json.decode(answer)
-        lists = found.values() if isinstance(found, dict) else []
-        return [
-            msgspec.convert(item, RecordUsage) for items in lists if isinstance(items, list) for item in items
-        ]
+    def record_usage(self) -> dict[str, int]:
+        """Number of live records for each object type id, in one request."""
+        limits = self.transport.ask("GET", f"/crm/limits/{self._version}/records", _LIMITS)
+        items = [*limits.hubspotDefinedObjectTypes, *limits.customObjectTypes.byObjectType]
+        return {item.objectTypeId: item.usage for item in items}
 
     def schemas(self) -> list[msgspec.Raw]:
         """Definitions of the portal's custom objects."""

@@ -179,9 +179,9 @@ class _Extraction:
         reader = _Reader(self, name, config, known, history, tally)
         try:
             reader.read_live()
+            notes = [reader.read_archived()]
         except ForbiddenError as error:
             return self._unreadable(name, config, error, tally, started)
-        notes = [reader.read_archived()]
         absent = sorted({p for p in (*config.properties.values(), *config.history) if p and p not in known})
         if absent:
             notes.append(f"properties the portal does not have: {', '.join(absent)}")
@@ -527,7 +527,9 @@ class _Cursors:
         if after in self._seen:
             raise _loop(self._name)
         self._seen.add(after)
-        content = hash(bytes(records[0])) if records else 0
+        if not records:  # a page may be empty because the token sees none of its records
+            return
+        content = hash(bytes(records[0]))
         self._same = self._same + 1 if content == self._last else 1
         self._last = content
         if self._same >= _SAME_PAGE:

@@ -1,0 +1,221 @@
+"""What works and what is missing, before a night run finds out: tokens, scopes, records, versions, disk, lock."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from math import ceil
+from pathlib import Path
+from typing import Literal
+
+import duckdb
+import msgspec
+
+from hub_pipeline.errors import HubPipelineError, LockHeldError, WarehouseError
+from hub_pipeline.settings import Environment, HubSpotObject, Settings
+from hub_pipeline.sources.hubspot.client import (
+    ACCOUNTS,
+    HISTORY_PAGE,
+    PAGE,
+    TYPE_IDS,
+    HubSpotClient,
+    PropertyDefinition,
+)
+from hub_pipeline.sources.intercom.client import IntercomClient
+from hub_pipeline.sources.transport import ForbiddenError, RejectedError
+from hub_pipeline.warehouse.lock import RunLock
+
+Level = Literal["ok", "warning", "error"]
+
+#: Asking a few questions takes seconds; a source that needs longer is a finding of its own.
+TIME_BUDGET_SECONDS = 60
+LOW_DISK_BYTES = 2 * 1024**3
+
+_DEFINITIONS = msgspec.json.Decoder(PropertyDefinition)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        level: ``error``: a run will fail; ``warning``: something will be missing; ``ok``.
+        subject: what was looked at, such as ``hubspot contacts``.
+        message: what was found, and what to do about it.
+    """
+
+    level: Level
+    subject: str
+    message: str
+
+
+def doctor(settings: Settings, environment: Environment) -> list[Finding]:
+    """Look at everything a run needs, without changing anything; never raises for what it looks at.
+
+    Asks HubSpot two requests for each configured object and Intercom three altogether.
+    """
+    return [
+        *_versions(environment),
+        *_folder(environment.data_dir),
+        *_hubspot(settings, environment),
+        *_intercom(settings, environment),
+        *_billing(settings, environment),
+    ]
+
+
+def _versions(environment: Environment) -> Iterator[Finding]:
+    source = f"read from {environment.settings_file}" if environment.settings_file else "the defaults"
+    yield Finding("ok", "settings", f"valid, {source}")
+    yield Finding(
+        "ok",
+        "versions",
+        f"hub-pipeline {metadata.version('hub-pipeline')}, Python {platform.python_version()}, "
+        f"DuckDB {duckdb.__version__}, Dagster {metadata.version('dagster')}, "
+        f"hubspot-api-client {metadata.version('hubspot-api-client')}",
+    )
+
+
+def _folder(data_dir: Path) -> Iterator[Finding]:
+    existing = data_dir.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    free = shutil.disk_usage(existing).free
+    size = f"{free / 1024**3:,.1f} GB free at {existing}"
+    if free < LOW_DISK_BYTES:
+        yield Finding("warning", "disk", f"only {size}; landing keeps everything that was read, so make room")
+    else:
+        yield Finding("ok", "disk", size)
+    if not (data_dir / "run.lock").exists():
+        yield Finding("ok", "lock", f"no run has used {data_dir} yet")
+        return
+    try:
+        with RunLock(data_dir):
+            yield Finding("ok", "lock", "no run is at work")
+    except LockHeldError as error:
+        yield Finding("warning", "lock", str(error))
+    except WarehouseError as error:
+        yield Finding("error", "lock", str(error))
+
+
+# HubSpot
+
+
+def _hubspot(settings: Settings, environment: Environment) -> Iterator[Finding]:
+    if environment.hubspot_access_token is None:
+        yield Finding(
+            "warning",
+            "hubspot",
+            "not configured: set HUBSPOT_ACCESS_TOKEN; without it only what billing and Intercom tell is answered",
+        )
+        return
+    patience = settings.hubspot.model_copy(update={"time_budget_seconds": TIME_BUDGET_SECONDS})
+    try:
+        with HubSpotClient(patience, environment) as client:
+            yield from _portal(settings, environment, client)
+    except HubPipelineError as error:
+        yield Finding("error", "hubspot", str(error))
+
+
+def _portal(settings: Settings, environment: Environment, client: HubSpotClient) -> Iterator[Finding]:
+    account = ACCOUNTS.decode(client.account())
+    yield Finding(
+        "ok",
+        "hubspot",
+        f"account {account.portalId}, time zone {account.timeZone or 'unknown'}, "
+        f"API version {environment.hubspot_api_version}, the token is accepted",
+    )
+    try:
+        usage = client.record_usage()
+    except (ForbiddenError, RejectedError) as error:
+        usage = {}
+        yield Finding("warning", "hubspot records", f"the numbers of records are unknown: {error}")
+    requests = 0
+    for name, config in settings.hubspot.objects.items():
+        finding, needed = _object(client, name, config, usage)
+        requests += needed
+        yield finding
+    capacity = int(settings.hubspot.requests_per_10_seconds * (1 - settings.hubspot.reserve))
+    seconds = max(0, ceil(requests / capacity) - 1) * 10
+    yield Finding(
+        "ok",
+        "hubspot full load",
+        f"about {requests:,} requests for these records, at least {seconds:,} s at {capacity} requests in 10 s",
+    )
+
+
+def _object(
+    client: HubSpotClient, name: str, config: HubSpotObject, usage: dict[str, int]
+) -> tuple[Finding, int]:
+    """What reading one object will meet, and how many requests it takes."""
+    subject = f"hubspot {name}"
+    try:
+        known = {_DEFINITIONS.decode(d).name for d in client.properties(config.object_type)}
+        client.page(client.list_path(config.object_type, ["hs_object_id"], limit=1))
+    except (ForbiddenError, RejectedError) as error:
+        level: Level = "warning" if config.optional else "error"
+        return Finding(level, subject, f"cannot be read: {error}"), 0
+    count = usage.get(TYPE_IDS.get(config.object_type, config.object_type))
+    history = [p for p in config.history if p in known]
+    requests = 2 + ceil((count or 0) / (HISTORY_PAGE if history else PAGE))
+    amount = "an unknown number of records" if count is None else f"{count:,} records"
+    message = f"{amount}, {len(known)} properties, about {requests:,} requests for a full load"
+    absent = sorted({p for p in (*config.properties.values(), *config.history) if p and p not in known})
+    if absent:
+        return (
+            Finding(
+                "warning",
+                subject,
+                f"{message}; the portal does not have {', '.join(absent)}: map them under "
+                f"hubspot.objects.{name}.properties, or what needs them stays empty",
+            ),
+            requests,
+        )
+    return Finding("ok", subject, message), requests
+
+
+# Intercom and billing
+
+
+def _intercom(settings: Settings, environment: Environment) -> Iterator[Finding]:
+    if environment.intercom_access_token is None:
+        yield Finding(
+            "warning",
+            "intercom",
+            "not configured: set INTERCOM_ACCESS_TOKEN; without it hub.tier_ab_interactions stays empty",
+        )
+        return
+    patience = settings.intercom.model_copy(update={"time_budget_seconds": TIME_BUDGET_SECONDS})
+    try:
+        with IntercomClient(patience, environment) as client:
+            app = client.me()
+            yield Finding(
+                "ok",
+                "intercom",
+                f"workspace {app.id_code}, API version {settings.intercom.api_version}, the token is accepted",
+            )
+            for name, ask in (("contacts", client.contacts), ("conversations", client.conversations)):
+                try:
+                    count = ask(None, None, 1).total_count
+                except (ForbiddenError, RejectedError) as error:
+                    yield Finding("warning", f"intercom {name}", f"cannot be read: {error}")
+                else:
+                    yield Finding("ok", f"intercom {name}", f"{count:,} records")
+    except HubPipelineError as error:
+        yield Finding("error", "intercom", str(error))
+
+
+def _billing(settings: Settings, environment: Environment) -> Iterator[Finding]:
+    folder = environment.data_dir / settings.billing.folder  # an absolute folder stays what it is
+    if not folder.is_dir():
+        yield Finding(
+            "warning",
+            "billing",
+            f"there is no folder {folder}; without extracts there is no MRR, growth, churn or renewal to speak of",
+        )
+        return
+    files = sum(1 for path in folder.rglob("*") if path.is_file())
+    level: Level = "ok" if files else "warning"
+    yield Finding(level, "billing", f"{files} files in {folder}")
