@@ -169,7 +169,8 @@ def run_checks(
     Raises:
         ModelError: a check cannot be run.
     """
-    create_macros(connection)
+    if model.contract.checks:
+        create_macros(connection)
     values = (parameters or {}) | (
         {"as_of": as_of, "known_at": known_at or as_of} if as_of is not None else {}
     )

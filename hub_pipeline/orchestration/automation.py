@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from hub_pipeline.orchestration.assets import partitions
 from hub_pipeline.orchestration.run import redact
 from hub_pipeline.settings import Environment, Settings
 
@@ -17,12 +16,11 @@ JOB = "daily"
 _WEBHOOK_TIMEOUT_SECONDS = 10
 
 
-def daily_job(settings: Settings) -> "UnresolvedAssetJobDefinition":
+def daily_job() -> "UnresolvedAssetJobDefinition":
     """Everything for one day, in one process: 20 trivial assets cost 4 CPU seconds there, 93 in a process each."""
     return dg.define_asset_job(
         JOB,
         selection=dg.AssetSelection.all(),
-        partitions_def=partitions(settings),
         executor_def=dg.in_process_executor,
         description="Read every configured source, build the day's answers, check them, publish the warehouse.",
     )

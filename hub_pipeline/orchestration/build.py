@@ -11,7 +11,7 @@ from hub_pipeline.settings import Settings
 
 def build_definitions(settings: Settings) -> dg.Definitions:
     """Assets, checks, job, schedule, sensor and resource; opens nothing and asks nobody."""
-    job = daily_job(settings)
+    job = daily_job()
     return dg.Definitions(
         assets=all_assets(catalog(), settings),
         jobs=[job],

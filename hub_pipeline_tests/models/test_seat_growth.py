@@ -228,12 +228,14 @@ def test_a_missing_exchange_rate_makes_mrr_unknown_and_fails_the_check() -> None
         row = one(connection, "organisation_daily", org_id="euro")
         assert (row["mrr"], row["mrr_unknown"], row["state"]) == (None, 1, "paying")
         results = run_checks(
-            connection, catalog()["intermediate.subscription_intervals"], date(2026, 6, 30), date(2026, 6, 30)
+            connection, catalog()["marts.organisation_daily"], date(2026, 6, 30), date(2026, 6, 30)
         )
         failed = [result for result in results if not result.passed]
     assert [(result.check.name, result.blocks, result.failures) for result in failed] == [
-        ("fx_rate_present", True, 1)
+        ("fx_rate_present", True, 1),
+        ("mrr_known", False, 1),
     ]
+    assert row["currencies_without_rate"] == ["EUR"]
 
 
 STATES = {
@@ -243,6 +245,7 @@ STATES = {
         {"org_id": "deleted", "created_at": "2025-01-01", "recorded_at": "2025-01-01"},
         {"org_id": "deleted", "created_at": "2025-01-01", "recorded_at": "2026-06-01", "is_deleted": True},
         {"org_id": "big", "tier_override": " b "},
+        {"org_id": "rich", "owner_id": "u1", "members_active": 30, "created_at": "2024-06-01"},
         *organisations(
             "net_zero", "free", "unpaid_payer", "covered", "not_covered", "off_billing", "contract"
         ),
@@ -260,6 +263,7 @@ STATES = {
         parent("c", "weekly", valid_from="2026-06-30T23:59:59Z"),
         parent("half_cent", "big", valid_to="2026-06-30T23:59:59Z"),
     ],
+    "users": [{"user_id": "u1", "name": "Ann", "is_active": True}, {"user_id": "u2", "name": "Bo"}],
     "org_coverage": [
         {
             "child_org_id": "covered",
@@ -295,6 +299,14 @@ STATES = {
         *subscription("canceled", "canceled", [("2025-01-01", 5, 50)], cancel_at="2026-06-30T23:59:59Z"),
         *subscription("weekly", "weekly", [("2025-01-01", 5, "10.00")], billing_interval="week"),
         *subscription("half_cent", "half_cent", [("2025-01-01", 5, "6000.06")], billing_interval="year"),
+        *subscription(
+            "r1", "rich", [("2025-01-01", 10, 1000)], term_end="2026-06-30", cancel_at="2026-09-01"
+        ),
+        *subscription(
+            "r2", "rich", [("2026-02-01", 30, 500)], term_end="2026-12-31", cancel_at="2026-12-31", plan="x"
+        ),
+        *subscription("r3", "rich", [("2026-02-01", 9, 9)], term_end="2026-07-05", status="trialing"),
+        *subscription("r4", "rich", [("2024-07-01", 9, 9)], term_end="2026-07-05", cancel_at="2024-08-01"),
         *subscription("seats_a", "seats_a", [("2025-01-01", 200, "1.00")]),
         *subscription("seats_b", "seats_b", [("2025-01-01", 50, "1.00")]),
         *subscription("seats_c", "seats_c", [("2025-01-01", 49, "499.99")]),
@@ -369,7 +381,7 @@ def test_organisations_above_which_the_parents_never_end_are_their_own_roots_and
     for org_id in ("a", "b", "tail"):
         row = one(states, "organisation_daily", org_id=org_id)
         assert (row["root_org_id"], row["has_cycle"]) == (org_id, True)
-    results = run_checks(states, catalog()["intermediate.hierarchy"], date(2026, 6, 30))
+    results = run_checks(states, catalog()["marts.organisation_daily"], date(2026, 6, 30))
     assert [result.failures for result in results if result.check.name == "hierarchy_acyclic"] == [3]
 
 
@@ -415,3 +427,14 @@ def test_in_percentile_mode_accounts_of_equal_mrr_share_the_better_tier() -> Non
     assert {org_id for org_id, tier in tiers.items() if tier == "A"} == {"p1", "p2"}
     assert {org_id for org_id, tier in tiers.items() if tier == "B"} == {"p3"}
     assert tiers["nothing"] == "C"
+
+
+def test_an_organisation_shows_its_owner_its_terms_and_its_largest_plan(
+    states: duckdb.DuckDBPyConnection,
+) -> None:
+    row = one(states, "organisation_daily", org_id="rich")
+    assert (row["owner_name"], row["owner_is_active"]) == ("Ann", True)
+    assert (row["next_term_end_on"], row["scheduled_end_on"]) == (date(2026, 6, 30), date(2026, 9, 1))
+    assert (row["first_seen_on"], row["first_paid_on"]) == (date(2024, 6, 1), date(2024, 7, 1))
+    assert (row["plan"], row["paid_subscriptions"], row["seat_utilisation"]) == ("team", 2, Decimal("0.75"))
+    assert row["why"] == "paying: 40 seats, 1500.00 MRR on team, a subscription ends on 2026-09-01"

@@ -232,6 +232,8 @@ def test_freshness_keeps_every_day_and_replaces_a_day_that_is_run_again(tmp_path
     for day, result in (
         (date(2026, 11, 1), first),
         (date(2026, 11, 1), StreamResult("intercom", "contacts", "complete", 5)),
+        # A second run that finds nothing new does not unsay what the first one delivered.
+        (date(2026, 11, 1), StreamResult("intercom", "contacts", "complete", 0)),
     ):
         with run(tmp_path, day) as two:
             publish(two.warehouse, two.connection, two.fence, two.load, Settings(), [result])

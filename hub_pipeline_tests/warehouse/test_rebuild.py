@@ -16,8 +16,6 @@ import zstandard
 from hub_pipeline.errors import DataRefusedError, WarehouseError
 from hub_pipeline.warehouse.database import Warehouse
 from hub_pipeline.warehouse.fingerprint import fingerprint
-from hub_pipeline.warehouse.landing import LoadContext
-from hub_pipeline.warehouse.loads import LoadRecords
 from hub_pipeline.warehouse.lock import RunLock
 from hub_pipeline.warehouse.rebuild import RebuildResult, rebuild
 from hub_pipeline_tests.warehouse.daily import main
@@ -183,19 +181,3 @@ def test_a_rebuild_cannot_begin_without_the_lock(three_days: Path, tmp_path: Pat
     with pytest.raises(WarehouseError, match="holds the run lock"):
         rebuild(Warehouse.in_folder(folder), RunLock(folder))
     assert fingerprint(folder / "build.duckdb") == fingerprint(three_days / "build.duckdb")
-
-
-def test_the_first_load_of_a_file_is_remembered_and_later_ones_are_not(tmp_path: Path) -> None:
-    path = tmp_path / "landing" / "billing" / "loads.json"
-    first = LoadContext("1", DAY, close_of(DAY), None, close_of(DAY))
-    later = LoadContext(
-        "2", DAY + timedelta(days=1), close_of(DAY + timedelta(days=1)), close_of(DAY), close_of(DAY)
-    )
-    assert LoadRecords(path).first("stripe/abc", later) == later
-    LoadRecords(path).remember([("stripe/abc", first)])
-    LoadRecords(path).remember([("stripe/abc", later), ("stripe/def", later)])
-    assert LoadRecords(path).first("stripe/abc", later) == first
-    assert LoadRecords(path).first("stripe/def", first) == later
-    path.write_text("{")
-    with pytest.raises(WarehouseError, match=r"loads\.json cannot be read"):
-        LoadRecords(path)

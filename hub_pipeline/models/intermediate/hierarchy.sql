@@ -12,10 +12,6 @@ columns:
   root_org_id: {type: VARCHAR, meaning: "top of its account; itself when it has no parent", not_null: true}
   parent_org_id: {type: VARCHAR, meaning: "direct parent at the close of as_of; empty = none"}
   has_cycle: {type: BOOLEAN, meaning: "following its parents never ends", not_null: true}
-checks:
-  - name: hierarchy_acyclic
-    description: Following parents must end; these organisations count as accounts of their own until it does.
-    sql: SELECT org_id, parent_org_id FROM intermediate.hierarchy WHERE has_cycle
 ---*/
 WITH RECURSIVE known_parents AS (
     SELECT org_id, parent_org_id, valid_from, valid_to, recorded_at

@@ -45,15 +45,6 @@ columns:
   cancel_comment: {type: VARCHAR, meaning: "reason in the customer's words"}
   recorded_at: {type: TIMESTAMP, meaning: "instant the version became known", not_null: true}
   source_kind: {type: VARCHAR, meaning: "billing or crm_contract", not_null: true, accepted: [billing, crm_contract]}
-checks:
-  - name: fx_rate_present
-    description: A running subscription in a foreign currency has a rate on as_of; without one its MRR is unknown.
-    sql: >
-      SELECT subscription_id, org_id, currency
-      FROM intermediate.subscription_intervals
-      WHERE
-        is_running AND mrr_native IS NOT NULL AND mrr IS NULL
-        AND from_on <= $as_of AND (to_on IS NULL OR to_on > $as_of)
 ---*/
 WITH latest_versions AS (
     SELECT

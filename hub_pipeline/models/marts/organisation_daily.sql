@@ -58,19 +58,29 @@ columns:
   health_override: {type: VARCHAR, meaning: "health set by hand"}
   seats_unknown: {type: BIGINT, meaning: "running subscriptions with unknown seats", not_null: true}
   mrr_unknown: {type: BIGINT, meaning: "running subscriptions with unknown MRR", not_null: true}
+  currencies_without_rate: {type: "VARCHAR[]", meaning: "currencies of running subscriptions without an exchange rate on as_of, sorted", not_null: true}
   first_seen_on: {type: DATE, meaning: "local day of the first sighting; empty = before records begin"}
   source_max_recorded_at: {type: TIMESTAMP, meaning: "latest recorded_at among its record and subscriptions: how fresh the row can be"}
   hubspot_url: {type: VARCHAR, meaning: "address of the record"}
   why: {type: VARCHAR, meaning: "the state in one sentence with its numbers", not_null: true}
   settings_hash: {type: VARCHAR, meaning: "settings the row was built with", not_null: true}
 checks:
+  - name: fx_rate_present
+    description: A running subscription in a foreign currency has a rate on as_of; without one its MRR is unknown.
+    sql: >
+      SELECT as_of, known_at, org_id, currencies_without_rate
+      FROM marts.organisation_daily
+      WHERE len(currencies_without_rate) > 0
+  - name: hierarchy_acyclic
+    description: Following parents must end; until it does these organisations count as accounts of their own.
+    sql: SELECT as_of, known_at, org_id, parent_org_id FROM marts.organisation_daily WHERE has_cycle
   - name: mrr_known
     severity: warn
-    description: Organisations whose MRR is unknown because an amount, an interval or an exchange rate is missing.
+    description: The MRR of an organisation is known; an amount, an interval or an exchange rate is missing.
     sql: SELECT as_of, known_at, org_id, mrr_unknown FROM marts.organisation_daily WHERE mrr_unknown > 0
   - name: seats_known
     severity: warn
-    description: Organisations with running subscriptions whose seats are unknown.
+    description: The seats of running subscriptions are known.
     sql: SELECT as_of, known_at, org_id, seats_unknown FROM marts.organisation_daily WHERE seats_unknown > 0
   - name: mrr_adds_up
     description: The MRR of all organisations is the MRR of all running subscriptions, to the cent.
@@ -95,7 +105,21 @@ checks:
       WHERE o.mrr <> s.mrr
 ---*/
 WITH today AS (
-    SELECT org_id, subscription_id, plan, billing_interval, currency, seats, mrr, status, is_running, is_paid, term_end_on, cancel_at, to_on
+    SELECT
+        org_id,
+        subscription_id,
+        plan,
+        billing_interval,
+        currency,
+        seats,
+        mrr,
+        status,
+        is_running,
+        is_paid,
+        is_running AND mrr_native IS NOT NULL AND mrr IS NULL AS lacks_rate,
+        term_end_on,
+        cancel_at,
+        to_on
     FROM intermediate.subscription_intervals
     WHERE from_on <= $as_of AND (to_on IS NULL OR to_on > $as_of)
 ),
@@ -113,6 +137,7 @@ levels AS (
         sum(mrr) FILTER (WHERE is_running) AS known_mrr,
         count(*) FILTER (WHERE is_running AND seats IS NULL) AS seats_unknown,
         count(*) FILTER (WHERE is_running AND mrr IS NULL) AS mrr_unknown,
+        list_sort(list_distinct(array_agg(currency) FILTER (WHERE lacks_rate))) AS currencies_without_rate,
         count(*) FILTER (WHERE is_paid) AS paid_subscriptions,
         count(*) FILTER (WHERE status = 'paused') AS paused,
         count(*) FILTER (WHERE status = 'trialing') AS trialing,
@@ -227,6 +252,7 @@ facts AS (
         coalesce(l.paid_subscriptions, 0) AS paid_subscriptions,
         coalesce(l.seats_unknown, 0) AS seats_unknown,
         coalesce(l.mrr_unknown, 0) AS mrr_unknown,
+        coalesce(l.currencies_without_rate, CAST([] AS VARCHAR[])) AS currencies_without_rate,
         l.next_term_end_on,
         l.scheduled_end_on,
         v.payer_org_id,
@@ -319,6 +345,7 @@ SELECT
     o.health_override,
     CAST(f.seats_unknown AS BIGINT) AS seats_unknown,
     CAST(f.mrr_unknown AS BIGINT) AS mrr_unknown,
+    f.currencies_without_rate,
     CASE
         WHEN f.first_seen_at > TIMESTAMP '1970-01-01' THEN local_date(f.first_seen_at, $reporting_tz)
     END AS first_seen_on,
@@ -330,7 +357,7 @@ SELECT
         WHEN 'paying' THEN
             'paying: ' || coalesce(CAST(f.seats AS VARCHAR), 'unknown') || ' seats, '
             || coalesce(CAST(CAST(f.mrr AS DECIMAL(18, 2)) AS VARCHAR), 'unknown') || ' MRR'
-            || coalesce(' on ' || p.plan, '') || coalesce(', ends on ' || CAST(f.scheduled_end_on AS VARCHAR), '')
+            || coalesce(' on ' || p.plan, '') || coalesce(', a subscription ends on ' || CAST(f.scheduled_end_on AS VARCHAR), '')
         WHEN 'covered' THEN 'covered by the joint plan of ' || coalesce(payer.name, f.payer_org_id)
         WHEN 'custom_off_billing' THEN 'on a custom contract outside billing, known from the CRM'
         WHEN 'paused' THEN 'its subscription is paused'

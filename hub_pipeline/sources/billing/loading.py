@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from datetime import time as clock
 from pathlib import Path
@@ -25,7 +27,7 @@ from hub_pipeline.sources.billing.versions import Appended, append
 from hub_pipeline.sources.progress import NullProgress, Progress
 from hub_pipeline.warehouse import ledger
 from hub_pipeline.warehouse.crashpoints import crash_point
-from hub_pipeline.warehouse.landing import LoadContext
+from hub_pipeline.warehouse.landing import LoadContext, write_durably
 from hub_pipeline.warehouse.lock import Fence
 from hub_pipeline.warehouse.raw import StreamResult
 
@@ -36,6 +38,8 @@ FILES = "files"
 
 #: A rejected file is not loaded and stays where it is, so a sample of its bad rows is enough.
 REJECTED_SAMPLE = 1000
+
+NO_ROWS = Counts(0, 0, 0, 0)
 
 _SCRATCH = ("billing_text", "billing_lines", "billing_checked", "billing_repeated", "billing_accepted",
             "billing_before", "billing_seen", "billing_gone")  # fmt: skip
@@ -104,11 +108,11 @@ def load(
     tallies = {name: _Tally() for name in object_names()}
     workplace = environment.data_dir / "billing_work"
     _make_empty(workplace)
+    records = environment.data_dir / "landing" / "billing"
+    files = _Files(connection, settings, load, fence, progress, workplace, records, accept_shrink, tallies)
     try:
         for extract in found.extracts:
-            _File(connection, settings, load, fence, progress, workplace, accept_shrink, tallies).load(
-                extract
-            )
+            files.load(extract)
     finally:
         shutil.rmtree(workplace, ignore_errors=True)
         for name in _SCRATCH:
@@ -124,7 +128,16 @@ def load(
     return results
 
 
-class _File:
+class _RefusedError(Exception):
+    """A file that is not believed: ``rejected`` or ``held``, and why."""
+
+    def __init__(self, status: str, message: str, counts: Counts) -> None:
+        super().__init__(message)
+        self.status = status
+        self.counts = counts
+
+
+class _Files:
     """The loading of files in one run; holds what every step needs."""
 
     def __init__(
@@ -135,6 +148,7 @@ class _File:
         fence: Fence,
         progress: Progress,
         workplace: Path,
+        records: Path,
         accept_shrink: bool,
         tallies: dict[str, _Tally],
     ) -> None:
@@ -144,6 +158,7 @@ class _File:
         self._fence = fence
         self._progress = progress
         self._workplace = workplace
+        self._records = records
         self._accept_shrink = accept_shrink
         self._tallies = tallies
 
@@ -157,7 +172,9 @@ class _File:
             for name in targets:
                 self._tallies[name].problems.append(f"{extract.name}: {error}")
             return
-        if self._is_loaded(sha, extract, targets):
+        loaded = self._loaded_tables(sha, extract)
+        targets = [name for name in targets if name not in loaded]
+        if not targets:
             return
         for name in targets:
             self._progress.start(SOURCE, name, None)
@@ -168,13 +185,12 @@ class _File:
                 self._tallies[name].seconds += (time.monotonic() - started) / len(targets)
                 self._progress.finish(SOURCE, name)
 
-    def _is_loaded(self, sha: str, extract: Extract, targets: Sequence[str]) -> bool:
-        row = self._connection.execute(
-            "SELECT count(*) FROM raw_billing.files WHERE sha256 = $sha AND source = $source AND status = 'loaded' "
-            "AND list_contains($targets, table_name)",
-            {"sha": sha, "source": extract.source, "targets": list(targets)},
-        ).fetchone()
-        return row is not None and row[0] == len(targets)
+    def _loaded_tables(self, sha: str, extract: Extract) -> set[str]:
+        rows = self._connection.execute(
+            "SELECT table_name FROM raw_billing.files WHERE sha256 = $sha AND source = $source AND status = 'loaded'",
+            {"sha": sha, "source": extract.source},
+        ).fetchall()
+        return {row[0] for row in rows}
 
     def _load_new(self, extract: Extract, targets: Sequence[str], sha: str, size: int) -> None:
         try:
@@ -184,65 +200,141 @@ class _File:
         except RejectedFileError as error:
             with ledger.transaction(self._connection, self._fence):
                 for name in targets:
-                    self._reject(extract, name, sha, size, Counts(0, 0, 0, 0), "rejected", str(error))
+                    self._reject(extract, name, sha, size, NO_ROWS, "rejected", str(error))
             return
         finally:
             (self._workplace / f"{sha}.{extract.format}").unlink(missing_ok=True)
+        tables_of_file = [contract()[name] for name in targets]
         try:
-            with ledger.transaction(self._connection, self._fence):
-                for name in targets:
-                    self._load_table(extract, contract()[name], header, sha, size)
-                crash_point("billing.commit")
+            self._load_or_refuse(extract, tables_of_file, header, sha, size)
         except duckdb.Error as error:
             first = str(error).strip().splitlines()[0]
             raise WarehouseError(
                 f"The billing file {extract.name} could not be loaded: {first} Nothing of it was kept; files loaded "
                 "before are. Make room or give more memory, and run again."
             ) from error
-        crash_point("billing.commit.after")
 
-    def _load_table(self, extract: Extract, table: Table, header: Sequence[str], sha: str, size: int) -> None:
-        zone = self._settings.zone
+    def _load_or_refuse(
+        self, extract: Extract, targets: Sequence[Table], header: Sequence[str], sha: str, size: int
+    ) -> None:
+        """All tables that the file fills, or none of them."""
+        for table in targets:
+            try:
+                counts = self._check(extract, table, header)
+            except _RefusedError as refused:
+                with ledger.transaction(self._connection, self._fence):
+                    for other in targets:
+                        if other is table:
+                            self._reject(
+                                extract, other.name, sha, size, refused.counts, refused.status, str(refused)
+                            )
+                        else:
+                            message = f"its {table.name} were {refused.status}"
+                            self._reject(extract, other.name, sha, size, NO_ROWS, refused.status, message)
+                return
+        floors = {table.name: self._floor(extract, sha, table.name) for table in targets}
+        with ledger.transaction(self._connection, self._fence):
+            for table in targets:
+                if len(targets) > 1:
+                    counts = self._check(extract, table, header)
+                self._append(extract, table, sha, size, counts, floors[table.name])
+            crash_point("billing.commit")
+        crash_point("billing.commit.after")
+        self._record(extract, sha, floors)
+
+    def _check(self, extract: Extract, table: Table, header: Sequence[str]) -> Counts:
+        """Fill ``temp.billing_checked`` with the rows of one table.
+
+        Raises:
+            _RefusedError: the file is not believed.
+        """
         close = _close(extract, self._settings)
         latest = close + timedelta(days=20 * 366)
         try:
             mapping = self._mapping(extract, table, header)
-            counts = check(self._connection, table, mapping, extract.mapping, header, zone.key, latest)
+            counts = check(
+                self._connection, table, mapping, extract.mapping, header, self._settings.zone.key, latest
+            )
         except ValueError as error:
-            self._reject(extract, table.name, sha, size, Counts(0, 0, 0, 0), "rejected", str(error))
-            return
-        tally = self._tallies[table.name]
-        tally.records += counts.rows
-        tally.quarantined += counts.quarantined
-        self._progress.advance(SOURCE, table.name, counts.rows)
+            raise _RefusedError("rejected", str(error), NO_ROWS) from error
         if counts.quarantined > counts.rows * self._settings.billing.max_quarantined:
-            reason = self._most_common_reason()
-            self._reject(
-                extract, table.name, sha, size, counts, "rejected",
-                f"{counts.quarantined:,} of {counts.rows:,} rows are unusable, first {reason}",
-            )  # fmt: skip
-            return
+            raise _RefusedError(
+                "rejected",
+                f"{counts.quarantined:,} of {counts.rows:,} rows are unusable, first {self._first_reason()}",
+                counts,
+            )
         before = self._previous_full(extract, table, close)
         if before is not None and counts.accepted < (1 - self._settings.guards.max_shrink) * before:
-            self._reject(
-                extract, table.name, sha, size, counts, "held",
-                f"lists {counts.accepted:,} records where the full file before listed {before:,}; "
-                "nothing was deleted, run with --accept-shrink if that is right",
-            )  # fmt: skip
-            return
+            raise _RefusedError(
+                "held",
+                f"lists {counts.accepted:,} records where the full file before listed {before:,}; nothing was "
+                "deleted, run with --accept-shrink if that is right",
+                counts,
+            )
+        return counts
+
+    def _append(
+        self, extract: Extract, table: Table, sha: str, size: int, counts: Counts, floor: datetime | None
+    ) -> None:
         file_no = self._manifest(extract, table.name, sha, size, counts, "loaded", "")
         self._keep_quarantined(extract, table.name, sha, limit=None)
-        appended = append(self._connection, table, extract.source, extract.kind, close, file_no, self._load)
+        close = _close(extract, self._settings)
+        load = replace(self._load, floor=floor)
+        appended = append(self._connection, table, extract.source, extract.kind, close, file_no, load)
         self._count_appended(file_no, appended)
-        tally.inserted += appended.inserted
-        tally.deleted += appended.deleted
+        self._count(table.name, counts)
+        self._tallies[table.name].inserted += appended.inserted
+        self._tallies[table.name].deleted += appended.deleted
+
+    def _count(self, table_name: str, counts: Counts) -> None:
+        self._tallies[table_name].records += counts.rows
+        self._tallies[table_name].quarantined += counts.quarantined
+        self._progress.advance(SOURCE, table_name, counts.rows)
+
+    def _record_path(self, extract: Extract, sha: str) -> Path:
+        name = hashlib.sha256(f"{extract.source}/{sha}".encode()).hexdigest()
+        return self._records / f"{name}.json"
+
+    def _record(self, extract: Extract, sha: str, floors: dict[str, datetime | None]) -> None:
+        """Keep the floor of each loaded table beside the landing files, for a build file made anew."""
+        kept = {name: None if floor is None else floor.isoformat() for name, floor in floors.items()}
+        kept = {**self._recorded_floors(extract, sha), **kept}
+        path = self._record_path(extract, sha)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_durably(path, json.dumps({"file": extract.name, "floors": kept}, indent=1).encode() + b"\n")
+        except OSError as error:
+            raise WarehouseError(
+                f"The record {path} could not be written: {error.strerror}. What was loaded is kept; make room and "
+                "run again."
+            ) from error
+
+    def _floor(self, extract: Extract, sha: str, table_name: str) -> datetime | None:
+        """Floor of the first load of this file, also when raw is filled anew (settled rule 2)."""
+        recorded = self._recorded_floors(extract, sha)
+        if table_name not in recorded:
+            return self._load.floor
+        floor = recorded[table_name]
+        return None if floor is None else datetime.fromisoformat(floor)
+
+    def _recorded_floors(self, extract: Extract, sha: str) -> dict[str, str | None]:
+        path = self._record_path(extract, sha)
+        try:
+            return dict(json.loads(path.read_bytes())["floors"])
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise WarehouseError(
+                f"The record {path} of billing file {extract.name} cannot be read: {error}. Nothing of the file was "
+                "kept; restore the record, or remove it to load the file as if it came today."
+            ) from error
 
     def _mapping(self, extract: Extract, table: Table, header: Sequence[str]) -> TableMapping:
         if extract.mapping is None:
             return identity(table, header)
         return next(m for m in extract.mapping.table if m.table == table.name)
 
-    def _most_common_reason(self) -> str:
+    def _first_reason(self) -> str:
         row = self._connection.execute(
             "SELECT reasons[1], line_no FROM billing_checked WHERE reasons IS NOT NULL ORDER BY line_no LIMIT 1"
         ).fetchone()
@@ -272,6 +364,7 @@ class _File:
         message: str,
     ) -> None:
         self._manifest(extract, table_name, sha, size, counts, status, message)
+        self._count(table_name, counts)
         if counts.quarantined:
             self._keep_quarantined(extract, table_name, sha, limit=REJECTED_SAMPLE)
         self._tallies[table_name].problems.append(f"{extract.name} was {status}: {message}")
