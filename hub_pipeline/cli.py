@@ -146,6 +146,23 @@ def show_settings(settings: SettingsFile = None) -> None:
 
 
 @app.command()
+def rebuild() -> None:
+    """Make a new build file from the landing files and the published warehouse; the old one is set aside."""
+    from hub_pipeline.settings import Environment
+    from hub_pipeline.warehouse.database import Warehouse
+    from hub_pipeline.warehouse.lock import RunLock
+    from hub_pipeline.warehouse.rebuild import rebuild as rebuild_warehouse
+
+    data_dir = Environment.read().data_dir
+    with RunLock(data_dir) as lock:
+        result = rebuild_warehouse(Warehouse.in_folder(data_dir), lock)
+    print(f"Rebuilt: {result.versions:,} versions and events, {result.days:,} published days taken over.")
+    if result.set_aside is not None:
+        print(f"The old build file is {result.set_aside}.")
+    print("Run `hub-pipeline run` to build and publish the newest day again.")
+
+
+@app.command()
 def fingerprint(
     file: Annotated[Path, typer.Argument(help="A DuckDB file, such as data/warehouse.duckdb.")],
 ) -> None:

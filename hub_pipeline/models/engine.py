@@ -210,8 +210,10 @@ def used_parameters(connection: duckdb.DuckDBPyConnection, sql: str) -> set[str]
 
 def view_sql(model: Model) -> str:
     """The SELECT of a view with its order, to follow CREATE VIEW ... AS."""
-    order = f"\nORDER BY {', '.join(model.contract.order_by)}" if model.contract.order_by else ""
-    return model.sql + order
+    if not model.contract.order_by:
+        return model.sql
+    # Outside of the SELECT: DuckDB 1.2 calls a column that two of its tables have ambiguous there.
+    return f"SELECT * FROM ({model.sql}\n) AS ordered\nORDER BY {', '.join(model.contract.order_by)}"
 
 
 def _bound(connection: duckdb.DuckDBPyConnection, model: Model, parameters: dict[str, Any]) -> dict[str, Any]:

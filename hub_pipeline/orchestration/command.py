@@ -1,6 +1,8 @@
 """The daily job from the command line: the same job as in the UI, in this process, visible in the UI afterwards."""
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -42,29 +44,82 @@ def execute(
 
     Raises:
         HubPipelineError: as it was raised in the run, with its exit code.
+        KeyboardInterrupt: on Ctrl-C; SIGTERM has the effect that its handler gives it. What was committed is kept.
     """
     if data_dir is not None:
         environment = environment.model_copy(update={"data_dir": data_dir})
     day = as_of or last_closed_day(settings)
     check_day(day, settings)
-    started = Caller(environment, progress or NullProgress())
-    token = caller.set(started)
-    try:
-        with _instance(environment.data_dir) as instance:
-            job = build_definitions(settings).resolve_job_def(JOB)
-            result = job.execute_in_process(
-                instance=instance, partition_key=day.isoformat(), run_config=_QUIET, raise_on_error=False
-            )
-    except Exception as error:  # noqa: BLE001 - whatever Dagster raises becomes one plain sentence
-        # Dagster re-raises what happens while it sets up or stores events; the run's own error says more.
-        raise _plain(started.error or error, environment) from None
-    finally:
-        caller.reset(token)
-    if not result.success or started.report is None:
-        raise _plain(
-            started.error or WarehouseError("The run failed; the Dagster UI shows where."), environment
-        )
+    with _Signals() as signals:
+        started = Caller(environment, progress or NullProgress(), lambda: signals.first is not None)
+        token = caller.set(started)
+        try:
+            with _instance(environment.data_dir) as instance:
+                job = build_definitions(settings).resolve_job_def(JOB)
+                result = job.execute_in_process(
+                    instance=instance, partition_key=day.isoformat(), run_config=_QUIET, raise_on_error=False
+                )
+            success = result.success
+        except BaseException as error:
+            if signals.first is None and not isinstance(error, Exception):
+                raise
+            # Dagster re-raises what happens while it sets up or stores events; the run's own error says more.
+            started.error = started.error or error
+            success = False
+        finally:
+            caller.reset(token)
+    if not success and signals.first is not None:
+        signals.repeat()
+    if not success or started.report is None:
+        reason = started.error or WarehouseError("The run failed; the Dagster UI shows where.")
+        raise _plain(reason, environment) from None
     return started.report
+
+
+class _Signals:
+    """Remembers the signal that asked the process to stop: Dagster replaces the handlers while a job runs."""
+
+    def __init__(self) -> None:
+        self._first: int | None = None
+        self._reader: int | None = None
+
+    def __enter__(self) -> "_Signals":
+        if threading.current_thread() is threading.main_thread():
+            self._reader, self._writer = os.pipe()
+            os.set_blocking(self._reader, False)
+            os.set_blocking(self._writer, False)
+            self._before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._reader is not None:
+            self._read()
+            signal.set_wakeup_fd(self._before)
+            os.close(self._reader)
+            os.close(self._writer)
+            self._reader = None
+
+    @property
+    def first(self) -> int | None:
+        """SIGINT or SIGTERM, whichever came first (Dagster answers one with the other); None if neither came."""
+        self._read()
+        return self._first
+
+    def repeat(self) -> None:
+        """Let the signal have the effect it has outside of a run."""
+        assert self._first is not None, "only after a signal"
+        signal.raise_signal(self._first)
+
+    def _read(self) -> None:
+        if self._reader is None:
+            return
+        try:
+            received = os.read(self._reader, 256)
+        except BlockingIOError:
+            return
+        for number in received:
+            if self._first is None and number in (signal.SIGINT, signal.SIGTERM):
+                self._first = number
 
 
 @contextmanager

@@ -12,6 +12,8 @@ DAGSTER_YAML = """\
 # Written by hub-pipeline when missing; yours to change.
 telemetry:
   enabled: false
+nux:
+  enabled: false
 compute_logs:
   module: dagster._core.storage.noop_compute_log_manager
   class: NoOpComputeLogManager

@@ -1,6 +1,6 @@
 """The run as a Dagster resource: lock, connection and ledger are held from the first step of a run to its last."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -26,12 +26,14 @@ class Caller:
     Attributes:
         environment: instead of the process environment.
         progress: who is told what the sources do.
+        interrupted: tells whether a signal has asked the process to stop.
         error: the first error of the run, as it was raised.
         report: what the run did.
     """
 
     environment: Environment
     progress: Progress
+    interrupted: Callable[[], bool]
     error: BaseException | None = None
     report: RunReport | None = None
 
@@ -89,6 +91,8 @@ class HubRun(DuckDBResource):
         finally:
             if started_by is not None:
                 started_by.report = run.report()
+                if started_by.interrupted():
+                    run.fail(KeyboardInterrupt())
             with self.boundary(retry=False):
                 run.__exit__(None, None, None)
             self._run = None

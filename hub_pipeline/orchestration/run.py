@@ -207,8 +207,12 @@ class DailyRun:
             self._stack.__exit__(kind, error, trace)
 
     def fail(self, error: BaseException) -> None:
-        """Remember how the run ended, where the exception itself does not reach `__exit__` (as in Dagster)."""
-        self._error = self._error or error
+        """Remember how the run ended, where the exception itself does not reach `__exit__` (as in Dagster).
+
+        The first error counts, but an interruption explains what failed because of it.
+        """
+        if self._error is None or not isinstance(error, Exception):
+            self._error = error
 
     def begin_again(self) -> None:
         """Go on under a new run id, so that a second attempt at a source lands in a folder of its own."""

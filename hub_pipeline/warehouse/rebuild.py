@@ -50,18 +50,23 @@ def rebuild(warehouse: Warehouse, lock: RunLock) -> RebuildResult:
         lock: the run lock, held.
 
     Raises:
-        WarehouseError: the lock is not held, there are no landing files, or the published file cannot be read.
+        WarehouseError: the lock is not held, there is nothing to rebuild from, or the published file cannot be read.
         DataRefusedError: a landing file does not hold what it was written with.
     """
     if not lock.is_held:
         raise WarehouseError("A rebuild can only begin while it holds the run lock.")
     newest = _newest_file(warehouse.landing_root)
-    if newest is None:
+    before = _last_state(warehouse)
+    # A team with billing only has no landing files; its extracts are read again by the next run.
+    if newest is not None:
+        day, close = newest.as_of, newest.close
+    elif before is not None and before.published_through is not None and before.published_close is not None:
+        day, close = before.published_through, before.published_close
+    else:
         raise WarehouseError(
-            f"There are no landing files in {warehouse.landing_root} to rebuild from. Nothing was changed; "
+            f"There are no landing files in {warehouse.landing_root} and no published day to rebuild from. Nothing was changed; "
             "put back a copy of the build file, or start with an empty data folder."
         )
-    before = _last_state(warehouse)
     set_aside = _set_aside(warehouse)
     with warehouse.connect() as connection:
         days = 0
@@ -74,7 +79,7 @@ def rebuild(warehouse: Warehouse, lock: RunLock) -> RebuildResult:
             days = _take_over_published(connection, warehouse.published_path)
         if before is not None and before.published_through is not None and before.published_close is not None:
             _book_publish(connection, "before-rebuild", before.published_through, before.published_close)
-        load, fence = ledger.begin_run(connection, lock, warehouse.state_path, newest.as_of, newest.close)
+        load, fence = ledger.begin_run(connection, lock, warehouse.state_path, day, close)
         versions = reload_from_landing(connection, fence, load, warehouse.landing_root)
         _finish(connection, fence, versions, days)
     return RebuildResult(load.run_id, versions, days, set_aside)

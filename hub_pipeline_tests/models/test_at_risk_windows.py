@@ -13,7 +13,21 @@ from hub_pipeline_tests.models.worlds import build_world, one, organisations, ro
 
 SETTINGS = Settings.model_validate({"growth": {"days": 60}, "contraction": {"days": 30}})
 START = "2025-01-01"
-DETRACTED = ["low_rating_out", "low_rating_in", "rating_3", "champion_out", "champion_in", "no_champion", "touch_out", "touch_in", "cured", "overdue", "upgrade", "flat_seats_lower_mrr", "two_detractors"]
+DETRACTED = [
+    "low_rating_out",
+    "low_rating_in",
+    "rating_3",
+    "champion_out",
+    "champion_in",
+    "no_champion",
+    "touch_out",
+    "touch_in",
+    "cured",
+    "overdue",
+    "upgrade",
+    "flat_seats_lower_mrr",
+    "two_detractors",
+]
 
 
 def member(contact_id: str, org_id: str, **columns: Any) -> dict[str, Any]:

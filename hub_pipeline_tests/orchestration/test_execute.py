@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -221,6 +222,42 @@ def test_a_held_lock_ends_the_run_with_its_own_error(tmp_path: Path) -> None:
         holder.stdout.close() if holder.stdout else None
     with RunLock(tmp_path):
         pass
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_frees_the_lock_and_is_not_left_as_running(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    environment = with_billing(tmp_path)
+    program = """
+import signal, sys
+from datetime import date
+from pathlib import Path
+from hub_pipeline.orchestration import execute
+from hub_pipeline.settings import Environment, Settings
+class Terminated(BaseException): pass
+def terminate(number, frame): raise Terminated
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGTERM, terminate)
+class Watching:
+    def start(self, source, object_name, total): print("reading", flush=True)
+    def advance(self, source, object_name, records): pass
+    def finish(self, source, object_name): pass
+settings = Settings.model_validate({"run": {"first_day": "2026-10-01"}, "billing": {"settle_seconds": 0}})
+try:
+    execute(settings, Environment(data_dir=Path(sys.argv[1])), date(2026, 10, 31), progress=Watching())
+except KeyboardInterrupt: sys.exit(130)
+except Terminated: sys.exit(143)
+"""
+    process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE)
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"reading\n"
+        process.send_signal(number)
+        assert process.wait(60) == code
+    assert [run.status for run in runs(environment)] == [dg.DagsterRunStatus.FAILURE]
+    with RunLock(tmp_path), duckdb.connect(str(tmp_path / "build.duckdb"), read_only=True) as connection:
+        assert connection.execute("SELECT status FROM _ledger.runs").fetchall() == [("interrupted",)]
 
 
 class _Refusing(BaseHTTPRequestHandler):

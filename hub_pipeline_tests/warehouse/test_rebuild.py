@@ -166,6 +166,18 @@ def test_without_landing_files_nothing_is_touched(tmp_path: Path) -> None:
     assert (tmp_path / "build.duckdb").exists()
 
 
+def test_without_landing_files_published_days_and_floor_still_survive(
+    three_days: Path, tmp_path: Path
+) -> None:
+    folder = copied(three_days, tmp_path / "data")
+    shutil.rmtree(folder / "landing")
+    (folder / "build.duckdb").unlink()
+    result = rebuilt(folder)
+    assert (result.versions, result.days) == (0, 3)
+    with run(folder, DAY + timedelta(days=3)) as one:
+        assert one.load.floor == close_of(DAY + timedelta(days=2))
+
+
 def test_a_published_file_that_cannot_be_read_stops_the_rebuild(three_days: Path, tmp_path: Path) -> None:
     folder = copied(three_days, tmp_path / "data")
     (folder / "warehouse.duckdb").unlink()
