@@ -250,11 +250,14 @@ except KeyboardInterrupt: sys.exit(130)
 except Terminated: sys.exit(143)
 """
     process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE)
-    with process:
+    try:
         assert process.stdout is not None
         assert process.stdout.readline() == b"reading\n"
         process.send_signal(number)
-        assert process.wait(60) == code
+        assert process.wait(30) == code
+    finally:
+        process.kill()
+        process.communicate()
     assert [run.status for run in runs(environment)] == [dg.DagsterRunStatus.FAILURE]
     with RunLock(tmp_path), duckdb.connect(str(tmp_path / "build.duckdb"), read_only=True) as connection:
         assert connection.execute("SELECT status FROM _ledger.runs").fetchall() == [("interrupted",)]

@@ -2,7 +2,8 @@
 description: >
   Messages of conversations, without their text.
   Recorded_at is the input's; where that is empty it is created_at, else 1970-01-01 (always known).
-  Of rows with the same key one is kept: the greatest by its other columns in their order.
+  A part never changes: of rows with the same key the one recorded first is kept, so that a later one cannot displace
+  what was known; then the greatest by its other columns in their order.
 grain: [conversation_id, part_number]
 severity: {accepted_values: warn}
 columns:
@@ -38,8 +39,8 @@ QUALIFY
     row_number() OVER (
         PARTITION BY conversation_id, part_number
         ORDER BY
+            recorded_at ASC,
             author_type DESC,
             is_synthetic DESC,
-            created_at DESC,
-            recorded_at DESC
+            created_at DESC
     ) = 1
