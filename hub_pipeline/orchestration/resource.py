@@ -118,10 +118,11 @@ class HubRun(DuckDBResource):
             raise dg.Failure(
                 description=text, allow_retries=retry and transient and started_by is None
             ) from None
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - see below
             if self._run is not None:
                 self._run.fail(error)
-            raise
+            # Dagster's retry policy would wait and try an interrupted step again.
+            raise dg.Failure(description="The run was interrupted.", allow_retries=False) from None
 
 
 def _sentence(error: Exception) -> str:
