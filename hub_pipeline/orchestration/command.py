@@ -85,6 +85,8 @@ class _Signals:
 
     def __enter__(self) -> "_Signals":
         if threading.current_thread() is threading.main_thread():
+            # Dagster gives SIGTERM the handler of SIGINT and leaves it there.
+            self._handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
             self._reader, self._writer = os.pipe()
             os.set_blocking(self._reader, False)
             os.set_blocking(self._writer, False)
@@ -95,6 +97,8 @@ class _Signals:
         if self._reader is not None:
             self._read()
             signal.set_wakeup_fd(self._before)
+            for number, handler in self._handlers.items():
+                signal.signal(number, handler)
             os.close(self._reader)
             os.close(self._writer)
             self._reader = None

@@ -13,6 +13,7 @@ WITH versions AS (
         o._changed_at AS changed_at,
         o._recorded_at AS recorded_at,
         lead(o.covered_by_org_id) OVER history AS next_payer,
+        lead(o.covered_from) OVER history AS next_from,
         lead(o._changed_at) OVER history AS next_change,
         lead(o._recorded_at) OVER history AS next_recorded
     FROM raw_hubspot.organisations_mapped AS o
@@ -25,6 +26,11 @@ WITH versions AS (
     SELECT child_org_id, payer_org_id, valid_from, next_change AS valid_to, seats, next_recorded AS recorded_at
     FROM versions
     WHERE payer_org_id IS NOT NULL AND next_recorded IS NOT NULL AND next_payer IS DISTINCT FROM payer_org_id
+    UNION ALL
+    -- A start that was corrected never was: the row with the old start ends where it began.
+    SELECT child_org_id, payer_org_id, valid_from, valid_from AS valid_to, seats, next_recorded AS recorded_at
+    FROM versions
+    WHERE payer_org_id = next_payer AND next_from IS DISTINCT FROM valid_from AND valid_from IS NOT NULL
 )
 SELECT child_org_id, payer_org_id, valid_from, valid_to, seats, min(recorded_at) AS recorded_at
 FROM stated

@@ -70,6 +70,11 @@ class Extract:
     sequence: int
 
     @property
+    def tables(self) -> list[str]:
+        """Contract tables that it fills."""
+        return [m.table for m in self.mapping.table] if self.mapping else [str(self.table)]
+
+    @property
     def name(self) -> str:
         """Source and file name, as people find it."""
         return f"{self.source}/{self.path.name}"

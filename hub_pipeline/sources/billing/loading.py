@@ -110,10 +110,15 @@ def load(
     _make_empty(workplace)
     records = environment.data_dir / "landing" / "billing"
     files = _Files(connection, settings, load, fence, progress, workplace, records, accept_shrink, tallies)
+    watched = sorted({name for extract in found.extracts for name in extract.tables})
+    for name in watched:
+        progress.start(SOURCE, name, None)
     try:
         for extract in found.extracts:
             files.load(extract)
     finally:
+        for name in watched:
+            progress.finish(SOURCE, name)
         shutil.rmtree(workplace, ignore_errors=True)
         for name in _SCRATCH:
             connection.execute(f"DROP TABLE IF EXISTS temp.{name}")
@@ -164,7 +169,7 @@ class _Files:
 
     def load(self, extract: Extract) -> None:
         """Load one file, or say why not."""
-        targets = [m.table for m in extract.mapping.table] if extract.mapping else [str(extract.table)]
+        targets = extract.tables
         started = time.monotonic()
         try:
             sha, size = sha256(extract.path)
@@ -176,14 +181,11 @@ class _Files:
         targets = [name for name in targets if name not in loaded]
         if not targets:
             return
-        for name in targets:
-            self._progress.start(SOURCE, name, None)
         try:
             self._load_new(extract, targets, sha, size)
         finally:
             for name in targets:
                 self._tallies[name].seconds += (time.monotonic() - started) / len(targets)
-                self._progress.finish(SOURCE, name)
 
     def _loaded_tables(self, sha: str, extract: Extract) -> set[str]:
         rows = self._connection.execute(
