@@ -63,7 +63,14 @@ def demo(
 
 
 @app.command()
-def run(settings: SettingsFile = None, as_of: AsOf = None) -> None:
+def run(
+    settings: SettingsFile = None,
+    as_of: AsOf = None,
+    accept_shrink: Annotated[
+        bool,
+        typer.Option("--accept-shrink", help="Believe full lists that are much shorter than the last ones."),
+    ] = False,
+) -> None:
     """Read every configured source, build the day's answers and publish the warehouse."""
     from hub_pipeline.orchestration import execute
     from hub_pipeline.report.progress import show_progress
@@ -72,7 +79,12 @@ def run(settings: SettingsFile = None, as_of: AsOf = None) -> None:
     loaded, environment = _load(settings)
     with show_progress() as progress:
         report = execute(
-            loaded, environment, as_of=_day(as_of), data_dir=environment.data_dir, progress=progress
+            loaded,
+            environment,
+            as_of=_day(as_of),
+            data_dir=environment.data_dir,
+            progress=progress,
+            accept_shrink=accept_shrink,
         )
     print_summary(report, Console())
     if report.partial:

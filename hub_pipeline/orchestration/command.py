@@ -29,6 +29,7 @@ def execute(
     as_of: date | None = None,
     data_dir: Path | None = None,
     progress: Progress | None = None,
+    accept_shrink: bool = False,
 ) -> RunReport:
     """Run the daily job for a day.
 
@@ -38,6 +39,7 @@ def execute(
         as_of: local day; default the last closed one.
         data_dir: default the environment's.
         progress: who is told what the sources do.
+        accept_shrink: believe full lists however short they are; else the shrink guard refuses them.
 
     Returns:
         What the run did.
@@ -51,7 +53,9 @@ def execute(
     day = as_of or last_closed_day(settings)
     check_day(day, settings)
     with _Signals() as signals:
-        started = Caller(environment, progress or NullProgress(), lambda: signals.first is not None)
+        started = Caller(
+            environment, progress or NullProgress(), lambda: signals.first is not None, accept_shrink
+        )
         token = caller.set(started)
         try:
             with _instance(environment.data_dir) as instance:

@@ -26,6 +26,7 @@ class Caller:
     Attributes:
         environment: instead of the process environment.
         progress: who is told what the sources do.
+        accept_shrink: believe full lists however short they are.
         interrupted: tells whether a signal has asked the process to stop.
         error: the first error of the run, as it was raised.
         report: what the run did.
@@ -34,6 +35,7 @@ class Caller:
     environment: Environment
     progress: Progress
     interrupted: Callable[[], bool]
+    accept_shrink: bool = False
     error: BaseException | None = None
     report: RunReport | None = None
 
@@ -79,7 +81,8 @@ class HubRun(DuckDBResource):
             self._environment = environment
             settings = Settings.model_validate_json(self.settings_json)
             progress = started_by.progress if started_by else NullProgress()
-            run = DailyRun(settings, environment, _days(context, settings), progress)
+            accept_shrink = started_by is not None and started_by.accept_shrink
+            run = DailyRun(settings, environment, _days(context, settings), progress, accept_shrink)
             run.__enter__()
         self._run = run
         try:

@@ -155,6 +155,7 @@ class DailyRun:
         environment: secrets, addresses, data folder.
         days: local days to build, oldest first; what the sources send is recorded for the last one.
         progress: who is told what the sources do.
+        accept_shrink: believe full lists however short they are; else the shrink guard refuses them.
 
     Raises (on entry):
         ConfigurationError: a day has not ended or lies before the first partition.
@@ -166,6 +167,7 @@ class DailyRun:
     environment: Environment
     days: tuple[date, ...]
     progress: Progress = field(default_factory=NullProgress)
+    accept_shrink: bool = False
 
     results: list[StreamResult] = field(default_factory=list, init=False)
     rows: dict[str, int] = field(default_factory=dict, init=False)
@@ -240,7 +242,13 @@ class DailyRun:
         }
         if source == "billing":
             results = billing.load(
-                self.connection, self.settings, self.environment, self.load, self.fence, self.progress
+                self.connection,
+                self.settings,
+                self.environment,
+                self.load,
+                self.fence,
+                self.progress,
+                self.accept_shrink,
             )
         elif token[source] is None:
             message = HOW_TO_CONFIGURE[source]
@@ -399,7 +407,11 @@ class DailyRun:
         self._loader.load_missing(stream)
         inserted = sum(self._loader.load_file(stream, file) for file in files)
         return self._loader.finish_stream(
-            stream, files, replace(result, inserted=inserted), self.settings.guards.max_shrink
+            stream,
+            files,
+            replace(result, inserted=inserted),
+            self.settings.guards.max_shrink,
+            self.accept_shrink,
         )
 
     def _ensure_raw_tables(self) -> None:

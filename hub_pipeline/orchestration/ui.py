@@ -28,7 +28,9 @@ def serve_ui(settings: Settings, environment: Environment, *, port: int, demo: b
         or has_extracts(settings, environment.data_dir)
     )
     if not demo and not configured:
-        console.print("No source is configured, so this is the demo company; the README says how to connect yours.")
+        console.print(
+            "No source is configured, so this is the demo company; the README says how to connect yours."
+        )
         demo = True
     with contextlib.ExitStack() as stack:
         if demo:

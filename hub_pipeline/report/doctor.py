@@ -20,7 +20,11 @@ def print_doctor(settings: Settings, environment: Environment, console: Console)
     """
     findings = doctor(settings, environment)
     for finding in findings:
-        console.print(f"{_MARKS[finding.level]} {escape(finding.subject)}: {escape(finding.message)}", soft_wrap=True)
+        console.print(
+            f"{_MARKS[finding.level]} {escape(finding.subject)}: {escape(finding.message)}", soft_wrap=True
+        )
     broken = [finding.subject for finding in findings if finding.level == "error"]
     if broken:
-        raise ConfigurationError(f"A run would not succeed: see {', '.join(broken)} above. Nothing was changed.")
+        raise ConfigurationError(
+            f"A run would not succeed: see {', '.join(broken)} above. Nothing was changed."
+        )

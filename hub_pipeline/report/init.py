@@ -18,11 +18,15 @@ def write_proposal(environment: Environment, output: Path, console: Console) -> 
         ConfigurationError: the file exists, or cannot be written.
     """
     if output.exists():
-        raise ConfigurationError(f"{output} exists already and is not overwritten; name another file with --output.")
+        raise ConfigurationError(
+            f"{output} exists already and is not overwritten; name another file with --output."
+        )
     text = propose(environment)
     try:
         with output.open("x", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
         raise ConfigurationError(f"{output} cannot be written: {error.strerror}.") from error
-    console.print(f"Wrote {output}. Read it, correct it, then: hub-pipeline doctor --settings {output}", soft_wrap=True)
+    console.print(
+        f"Wrote {output}. Read it, correct it, then: hub-pipeline doctor --settings {output}", soft_wrap=True
+    )

@@ -35,9 +35,16 @@ def print_summary(report: RunReport, console: Console) -> None:
             f"Quarantined: {rows:,} rows of {name}, with reasons in raw_billing.quarantine of the build file."
         )
     for result in report.sources:
-        if result.message and result.source not in report.not_configured and result.status != "not_configured":
+        if (
+            result.message
+            and result.source not in report.not_configured
+            and result.status != "not_configured"
+        ):
             status = "" if result.status == "complete" else f"{result.status}; "
-            console.print(f"[yellow]{result.source} {result.object}: {status}{escape(result.message)}.[/]", soft_wrap=True)
+            console.print(
+                f"[yellow]{result.source} {result.object}: {status}{escape(result.message)}.[/]",
+                soft_wrap=True,
+            )
     for source, consequence in report.not_configured.items():
         console.print(f"[yellow]Not configured: {source}; {consequence}.[/]")
     for missing in report.missing_properties:

@@ -1,0 +1,69 @@
+"""``python -m benchmarks [--quick] [name ...]``: measures, and prints one table."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.harness import Result, run
+
+#: In the order of the table; each is a module of this package.
+BENCHMARKS = ("loader", "hubspot", "billing", "models", "dagster")
+
+
+def table(results: Sequence[Result], markdown: bool) -> Table:
+    """All figures; under each title what it was measured on."""
+    shown = Table(box=box.MARKDOWN if markdown else box.SIMPLE_HEAD, collapse_padding=True)
+    shown.add_column("benchmark", max_width=34)
+    shown.add_column("figure", no_wrap=True)
+    for column in ("ours", "reference", "ratio"):
+        shown.add_column(column, justify="right", no_wrap=True)
+    shown.add_column("the reference is", max_width=40)
+    for result in results:
+        first = (f"{result.title}: {result.size}", result.reference_is)
+        for figure in result.figures:
+            low, *_, high = (*figure.ratios, figure.ratios[-1])
+            spread = f" ({low:.1f}-{high:.1f})" if len(figure.ratios) > 1 else ""
+            ratio = f"{figure.ours / figure.reference:.1f}{spread}"
+            shown.add_row(
+                first[0], figure.name, _number(figure.ours), _number(figure.reference), ratio, first[1]
+            )
+            first = ("", "")
+        shown.add_section()
+    return shown
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
+
+
+def main() -> None:
+    """Run the benchmarks that were named, or all."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(BENCHMARKS)}; default all")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the data, one round: half a minute")
+    parser.add_argument("--markdown", action="store_true", help="a table to paste into docs/benchmarks.md")
+    options = parser.parse_args()
+    if unknown := sorted(set(options.names) - set(BENCHMARKS)):
+        parser.error(f"there is no benchmark {unknown[0]}")
+    results = []
+    progress = Console(stderr=True)
+    for name in options.names or BENCHMARKS:
+        with progress.status(f"measuring {name}"):
+            results.append(run(name, options.quick))
+    console = Console(width=200 if options.markdown else None)
+    console.print(table(results, options.markdown))
+    console.print(
+        f"{os.cpu_count()} processors, Python {platform.python_version()}. Medians of rounds in turns, the ratios of "
+        "the rounds in brackets; seconds of the work alone, CPU and peak memory of the whole process."
+    )
+
+
+if __name__ == "__main__":
+    main()
