@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 JOBS ?= 2
 
-.PHONY: help setup setup-dev demo test test-slow lint bench ui lock clean
+.PHONY: help setup setup-dev demo test test-slow lint bench ui pictures lock clean
 
 help:            ## Show what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -30,7 +30,7 @@ setup-dev: $(VENV)/.dev      ## ... and what tests and lint need
 demo: setup      ## Run the daily job against the demo company and print what it found
 	$(BIN)/hub-pipeline demo
 
-test: setup-dev  ## Lint, then the quick suite
+test: setup-dev  ## The quick suite
 	$(BIN)/pytest -n $(JOBS) -m "not slow"
 
 test-slow: setup-dev  ## The long matrices
@@ -46,6 +46,9 @@ bench: setup-dev ## Benchmarks, each against a reference in the same run
 
 ui: setup        ## The Dagster UI on 127.0.0.1 (of the demo company until a source is configured)
 	$(BIN)/hub-pipeline ui
+
+pictures: setup-dev  ## The pictures of the README, from the demo company (after `make demo`)
+	$(BIN)/python -m hub_pipeline_tests.pictures
 
 lock:            ## Renew the locks (needs uv); commit the result
 	uv pip compile pyproject.toml --group build --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet -o requirements.lock

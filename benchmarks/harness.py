@@ -99,7 +99,8 @@ def _prepared(name: str, folder: str, quick: bool) -> Iterator[str]:
     """Prepare in a process that lives as long as the context; it may be a server."""
     command = _command("prepare", name, folder, str(int(quick)))
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         size = process.stdout.readline().strip()
         if not size:
             raise RuntimeError(f"{name}: nothing was prepared; the reason is above")

@@ -24,8 +24,8 @@ _PLAIN = {
 PROPERTIES = tuple(sorted({**_MADE, **_PLAIN}))
 
 
-def lines(count: int) -> Iterator[bytes]:
-    """One JSON line for each record."""
+def pages(count: int, size: int = 100) -> Iterator[list[bytes]]:
+    """The records as JSON lines, so many at a time."""
     fields = ", ".join(f"'{name}': {sql}" for name, sql in sorted({**_MADE, **_PLAIN}.items()))
     rows = duckdb.connect().execute(
         f"""
@@ -41,5 +41,5 @@ def lines(count: int) -> Iterator[bytes]:
         """,
         {"count": count},
     )
-    while page := rows.fetchmany(10_000):
-        yield from (row[0].encode() + b"\n" for row in page)
+    while page := rows.fetchmany(size):
+        yield [row[0].encode() + b"\n" for row in page]

@@ -289,6 +289,7 @@ class DailyRun:
     def create_views(self, models: Iterable[Model] | None = None) -> tuple[ModelRun, ...]:
         """(Re)create the views of ``hub`` and count their rows."""
         ledger.ensure_published_schema(self.connection)
+        # Publishing writes it too; here the checks of hub.freshness can already see what this run delivered.
         ledger.record_freshness(self.connection, self.fence, self.as_of, self.results)
         runs = self._run(catalog().layer("hub") if models is None else models, None)
         counted = tuple(replace(run, rows=self.count(run.model)) for run in runs)
