@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.harness import Job
 
 TITLE = "raw loader"
-REFERENCE = "one read_json of the same files with all types given into one table, and a checkpoint"
+REFERENCE = "one typed read_json of the same files into a table, checkpoint"
 ROUNDS = 3
 
 _DAY = date(2026, 10, 31)
@@ -29,7 +29,7 @@ def prepare(folder: Path, quick: bool) -> Iterator[str]:
     with LandingWriter(folder, "hubspot", "contacts", load) as writer:
         for page in pages(count):
             writer.write(b"".join(page), len(page))
-    yield f"{count:,} records with {len(PROPERTIES)} properties"
+    yield f"{count:,} records, {len(PROPERTIES)} properties"
 
 
 def ours(folder: Path, work: Path) -> Job:

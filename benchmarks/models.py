@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
+from time import perf_counter
 
 from benchmarks.harness import Job
 
 TITLE = "models of one day"
-REFERENCE = "the greatest value of each column of staging.subscription_versions for each organisation"
+REFERENCE = "seconds to scan staging.subscription_versions: the maximum of each column by organisation"
 ROUNDS = 3
 
 _DAY = date(2026, 10, 31)
@@ -49,7 +50,8 @@ _WORLD = {
             hash(o + n) % 11 AS score, TIMESTAMP '2026-10-30' - to_days((o % 300)::INTEGER) AS responded_at
         FROM {o}, range(2) AS c(n)""",
     "conversations": """
-        SELECT 'v' || o || '-' || n AS conversation_id, 'p' || o || '-' || n AS contact_id, 'o' || o AS org_id,
+        SELECT 'v' || o || '-' || n AS conversation_id, CASE WHEN o % 10 > 0 THEN 'p' || o || '-' || n END AS contact_id,
+            CASE WHEN o % 10 > 0 THEN 'o' || o END AS org_id,
             TIMESTAMP '2026-10-30' - to_days((o % 60)::INTEGER) AS created_at, 'closed' AS state,
             1 + hash(o + n) % 5 AS rating, created_at AS rated_at
         FROM {o}, range(3) AS c(n)""",
@@ -89,25 +91,31 @@ def prepare(folder: Path, quick: bool) -> Iterator[str]:
     with duckdb.connect(folder / "world.duckdb") as connection:
         counts = load_inputs(connection, files, Settings())
     assert not any(one.quarantined for one in counts)
-    yield f"{count:,} organisations with {_CHANGES} subscription changes each, {sum(c.rows for c in counts):,} rows in all"
+    rows = sum(one.rows for one in counts)
+    yield f"{count:,} organisations, {_CHANGES} subscription changes each, {rows:,} rows in all"
 
 
 def ours(folder: Path, work: Path) -> Job:
     """Build the day into a copy of the file."""
     import duckdb
 
-    from hub_pipeline.models import build
+    from hub_pipeline.models import build, catalog
 
     file = shutil.copy(folder / "world.duckdb", work)
 
     def job() -> dict[str, float]:
+        started = perf_counter()
+        catalog()
+        seconds = {"parsing all models": perf_counter() - started, "intermediate tables": 0.0}
         with duckdb.connect(file) as connection:
             result = build(connection, _DAY)
-        marts = {run.model: run.seconds for run in result.runs if run.model.startswith("marts.")}
-        return {
-            "intermediate tables": sum(r.seconds for r in result.runs if "intermediate." in r.model),
-            **marts,
-        }
+        for run in result.runs:
+            schema, table = run.model.split(".")
+            if schema == "intermediate":
+                seconds["intermediate tables"] += run.seconds
+            elif schema == "marts":
+                seconds[table] = run.seconds
+        return seconds
 
     return job
 
