@@ -35,7 +35,8 @@ def table(results: Sequence[Result], markdown: bool) -> Table:
                 first[0], figure.name, _number(figure.ours), _number(figure.reference), ratio, first[1]
             )
             first = ("", "")
-        shown.add_section()
+        if not markdown:
+            shown.add_section()
     return shown
 
 

@@ -74,7 +74,7 @@ def run(
     """Read every configured source, build the day's answers and publish the warehouse."""
     from hub_pipeline.orchestration import execute
     from hub_pipeline.report.progress import show_progress
-    from hub_pipeline.report.summary import print_summary
+    from hub_pipeline.report.summary import print_summary, refuse_partial
 
     loaded, environment = _load(settings)
     with show_progress() as progress:
@@ -87,8 +87,7 @@ def run(
             accept_shrink=accept_shrink,
         )
     print_summary(report, Console())
-    if report.partial:
-        raise typer.Exit(4)
+    refuse_partial(report)
 
 
 @app.command()

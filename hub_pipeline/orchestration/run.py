@@ -87,6 +87,7 @@ class RunReport:
         checks: checks that did not pass; only warnings, else the run would have failed.
         missing_properties: mapped HubSpot properties that the portal does not have.
         not_configured: source -> what cannot be answered without it.
+        shown: the day the views of ``hub`` show, the latest that is stored; None when nothing is.
         published: the file analysts open.
         seconds: wall time from taking the lock to the published file.
     """
@@ -98,6 +99,7 @@ class RunReport:
     checks: tuple[CheckResult, ...]
     missing_properties: tuple[MissingProperty, ...]
     not_configured: dict[str, str]
+    shown: date | None
     published: Path | None
     seconds: float
 
@@ -108,8 +110,13 @@ class RunReport:
 
     @property
     def partial(self) -> bool:
-        """An optional object was forbidden: published, but exit code 4 (settled 22)."""
-        return any(result.status in ("forbidden", "failed") for result in self.sources)
+        """An optional object was forbidden, or a billing file not believed: published, but exit code 4 (settled 22)."""
+        return bool(self.left_out)
+
+    @property
+    def left_out(self) -> tuple[StreamResult, ...]:
+        """What could not be read, each with the reason and what to do."""
+        return tuple(result for result in self.sources if result.status in ("forbidden", "failed"))
 
 
 def last_closed_day(settings: Settings, now: datetime | None = None) -> date:
@@ -270,7 +277,10 @@ class DailyRun:
                 f"No source is configured, so there is nothing to answer from. {' '.join(HOW_TO_CONFIGURE.values())}"
             )
         self._ensure_raw_tables()
-        self.missing_properties = create_mapped_views(self.connection, self.settings)
+        # Of an object that was not read nobody can say what it lacks.
+        read = {r.object for r in self.results if r.source == "hubspot" and r.status == "complete"}
+        missing = create_mapped_views(self.connection, self.settings)
+        self.missing_properties = [one for one in missing if one.object in read]
         create_input_tables(self.connection, catalog())
         return self._run(catalog().layer("inputs") if models is None else models, None)
 
@@ -352,9 +362,16 @@ class DailyRun:
             checks=tuple(self.failed_checks),
             missing_properties=tuple(self.missing_properties),
             not_configured={source: NEEDED_FOR[source] for source in self._not_configured()},
+            shown=self._shown(),
             published=self.published,
             seconds=perf_counter() - self._started,
         )
+
+    def _shown(self) -> date | None:
+        if "hub.organisations" not in self.rows:
+            return None
+        day = self.connection.execute("SELECT max(as_of) FROM hub.organisations").fetchone()
+        return day[0] if day else None
 
     def _not_configured(self) -> list[str]:
         delivered = {r.source for r in self.results if r.status != "not_configured" and r.object != FILES}

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from hub_pipeline.errors import DataRefusedError
 from hub_pipeline.orchestration.run import RunReport
 from hub_pipeline.warehouse.raw import StreamResult
 
@@ -30,6 +31,10 @@ def print_summary(report: RunReport, console: Console) -> None:
     console.print()
     console.print(_sources(report.sources))
     console.print(_lists(report))
+    if report.shown is not None and report.shown != report.as_of:
+        console.print(f"{report.as_of} is stored in the marts; the views show the latest day, {report.shown}.")
+    if not report.quarantined:
+        console.print("Quarantined: nothing in this run.")
     for name, rows in report.quarantined.items():
         console.print(
             f"Quarantined: {rows:,} rows of {name}, with reasons in raw_billing.quarantine of the build file."
@@ -60,6 +65,20 @@ def print_summary(report: RunReport, console: Console) -> None:
         )
 
 
+def refuse_partial(report: RunReport) -> None:
+    """End a run that left something out with one sentence and exit code 4.
+
+    Raises:
+        DataRefusedError: naming what is missing from the published warehouse, why, and what to do.
+    """
+    if report.left_out:
+        what = "; ".join(f"{r.source} {r.object} ({r.message.rstrip('.')})" for r in report.left_out)
+        raise DataRefusedError(
+            f"Published, but without {what}. Lists that need it are incomplete for this day, and stay so: a published "
+            "day does not change. Put it right before the next run."
+        )
+
+
 def print_next_steps(report: RunReport, console: Console) -> None:
     """After the demo: one query to paste, the UI, and how a real portal is connected."""
     assert report.published is not None, "a demo that ends without an error has published"
@@ -76,7 +95,8 @@ def print_next_steps(report: RunReport, console: Console) -> None:
     console.print("Compare with the truth:     .venv/bin/hub-pipeline demo --check")
     console.print(
         "Connect a real portal:      export HUBSPOT_ACCESS_TOKEN=... and INTERCOM_ACCESS_TOKEN=..., then\n"
-        "                            .venv/bin/hub-pipeline init, doctor and run (see README.md)"
+        "                            .venv/bin/hub-pipeline init, doctor and run (see README.md)",
+        soft_wrap=True,
     )
 
 
@@ -113,7 +133,7 @@ def _sources(results: tuple[StreamResult, ...]) -> Table:
 
 
 def _lists(report: RunReport) -> Table:
-    table = Table(title=f"Answers for {report.as_of}", title_justify="left", title_style="bold")
+    table = Table(title=f"Answers for {report.shown}", title_justify="left", title_style="bold")
     table.add_column("list")
     table.add_column("view")
     table.add_column("rows", justify="right")

@@ -605,7 +605,7 @@ class Transport:
         if status == 401:
             raise ConfigurationError(
                 f"{self.source} does not accept the token in {self._token_variable} (HTTP 401). Nothing was "
-                "changed; put a valid token there and run again."
+                "published, what was complete is kept; put a valid token there and run again."
             )
         if 300 <= status <= 399:
             host = urlsplit(reply.headers.get("Location", "")).netloc or "another path"
