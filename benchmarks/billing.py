@@ -30,7 +30,8 @@ def prepare(folder: Path, quick: bool) -> Iterator[str]:
         f"""
         COPY (
             SELECT 'si_' || i AS subscription_item_id, 'sub_' || i // 2 AS subscription_id, 'prod_7' AS product_id,
-                'Team seats, yearly' AS product_name, 'price_' || i % 40 AS price_id, 'seat' AS seat_role,
+                CASE WHEN i % 10 = 0 THEN 'Team seats, yearly' ELSE 'Team seats' END AS product_name,
+                'price_' || i % 40 AS price_id, 'seat' AS seat_role,
                 1 + hash(i) % 400 AS quantity, 1200 + i % 9 AS unit_amount_minor, 'month' AS interval,
                 1 AS interval_count, strftime(created, '%Y-%m-%dT%H:%M:%SZ') AS created_at,
                 strftime(created + to_days((i % 300)::INTEGER), '%Y-%m-%dT%H:%M:%SZ') AS updated_at
@@ -39,7 +40,7 @@ def prepare(folder: Path, quick: bool) -> Iterator[str]:
         ) TO '{path}' (HEADER)
         """
     )
-    yield f"{count:,} rows, 12 columns"
+    yield f"{count:,} rows, 12 columns, quotes in one row of ten"
 
 
 def ours(folder: Path, work: Path) -> Job:

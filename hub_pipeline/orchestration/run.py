@@ -83,6 +83,7 @@ class RunReport:
         run_id: of the ledger.
         as_of: the day.
         sources: one result for each object of each source, in reading order.
+        source_seconds: source -> wall time of reading and loading it.
         rows: ``marts.x`` and ``hub.x`` -> rows of the day, or of the view.
         checks: checks that did not pass; only warnings, else the run would have failed.
         missing_properties: mapped HubSpot properties that the portal does not have.
@@ -95,6 +96,7 @@ class RunReport:
     run_id: str
     as_of: date
     sources: tuple[StreamResult, ...]
+    source_seconds: dict[str, float]
     rows: dict[str, int]
     checks: tuple[CheckResult, ...]
     missing_properties: tuple[MissingProperty, ...]
@@ -177,6 +179,7 @@ class DailyRun:
     accept_shrink: bool = False
 
     results: list[StreamResult] = field(default_factory=list, init=False)
+    source_seconds: dict[str, float] = field(default_factory=dict, init=False)
     rows: dict[str, int] = field(default_factory=dict, init=False)
     failed_checks: list[CheckResult] = field(default_factory=list, init=False)
     missing_properties: list[MissingProperty] = field(default_factory=list, init=False)
@@ -243,6 +246,7 @@ class DailyRun:
             SourceUnavailableError: the source is down, too slow, or limits us.
             DataRefusedError: a guard refused what it sent.
         """
+        started = perf_counter()
         token = {
             "hubspot": self.environment.hubspot_access_token,
             "intercom": self.environment.intercom_access_token,
@@ -264,6 +268,7 @@ class DailyRun:
         else:
             results = [self._load_stream(*item) for item in self._extract(source, objects)]
         self.results += results
+        self.source_seconds[source] = perf_counter() - started
         return results
 
     def fill_inputs(self, models: Iterable[Model] | None = None) -> tuple[ModelRun, ...]:
@@ -358,6 +363,7 @@ class DailyRun:
             run_id=self.load.run_id,
             as_of=self.as_of,
             sources=tuple(self.results),
+            source_seconds=dict(self.source_seconds),
             rows=dict(self.rows),
             checks=tuple(self.failed_checks),
             missing_properties=tuple(self.missing_properties),

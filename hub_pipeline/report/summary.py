@@ -29,7 +29,7 @@ LISTS = {
 def print_summary(report: RunReport, console: Console) -> None:
     """Sources with records and seconds, named lists with rows, quarantine, warnings, and the published file."""
     console.print()
-    console.print(_sources(report.sources))
+    console.print(_sources(report))
     console.print(_lists(report))
     if report.shown is not None and report.shown != report.as_of:
         console.print(f"{report.as_of} is stored in the marts; the views show the latest day, {report.shown}.")
@@ -106,9 +106,9 @@ def shown(path: Path) -> str:
     return relative if len(relative) < len(str(path)) else str(path)
 
 
-def _sources(results: tuple[StreamResult, ...]) -> Table:
+def _sources(report: RunReport) -> Table:
     grouped: dict[str, list[StreamResult]] = defaultdict(list)
-    for result in results:
+    for result in report.sources:
         grouped[result.source].append(result)
     table = Table(title="Read", title_justify="left", title_style="bold")
     for column in ("source", "records", "new versions", "requests", "seconds"):
@@ -122,7 +122,7 @@ def _sources(results: tuple[StreamResult, ...]) -> Table:
             f"{sum(i.records for i in items):,}",
             f"{sum(i.inserted for i in items):,}",
             f"{sum(i.requests for i in items):,}" if any(i.requests for i in items) else "",
-            f"{max(i.seconds for i in items):.1f}",
+            f"{report.source_seconds[source]:.1f}",
         )
         for item in items:
             if item.records:
