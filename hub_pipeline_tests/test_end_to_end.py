@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import stat
@@ -144,6 +145,22 @@ def test_each_row_says_why_and_where_the_record_is(house: House) -> None:
                 "OR (hubspot_url IS NULL AND org_id NOT LIKE 'billing:%')"
             ).fetchall()[0][0]
             assert silent == 0, view
+
+
+def test_every_query_of_the_documentation_has_an_answer(house: House) -> None:
+    folder = Path(__file__).parents[1]
+    text = (folder / "docs" / "querying.md").read_text(encoding="utf-8") + (folder / "README.md").read_text(
+        encoding="utf-8"
+    )
+    queries = [
+        query
+        for block in re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
+        for query in re.findall(r"[^;]+;", block)
+    ]
+    assert len(queries) >= 10
+    with duckdb.connect(str(house.published), read_only=True) as connection:
+        for query in queries:
+            assert connection.execute(query).fetchall(), query
 
 
 def test_what_happened_after_the_day_closed_is_read_and_stays_out_of_it(house: House) -> None:

@@ -8,12 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 from rich.console import Console
 
-from hub_pipeline.errors import ConfigurationError, DataRefusedError
+from hub_pipeline.errors import ConfigurationError, DataRefusedError, WarehouseError
 from hub_pipeline.settings import Environment, Settings
+
+if TYPE_CHECKING:
+    from hub_pipeline.orchestration import RunReport
 
 SETTINGS_FILE = Path(__file__).with_name("settings.toml")
 
@@ -25,17 +29,26 @@ def demo_folder(data_dir: Path) -> Path:
 
     Raises:
         ConfigurationError: the folder holds a warehouse that the demo did not make.
+        WarehouseError: the folder cannot be made or written.
     """
     folder = data_dir / "demo"
     marker = folder / _MARKER
-    if not marker.exists():
-        if folder.exists() and any(folder.iterdir()):
-            raise ConfigurationError(
-                f"{folder} holds files that the demo did not make, so the demo does not touch it; "
-                "move them away or set HUB_DATA_DIR to another folder."
+    try:
+        if not marker.exists():
+            if folder.exists() and any(folder.iterdir()):
+                raise ConfigurationError(
+                    f"{folder} holds files that the demo did not make, so the demo does not touch it; "
+                    "move them away or set HUB_DATA_DIR to another folder."
+                )
+            folder.mkdir(parents=True, exist_ok=True)
+            marker.write_text(
+                "The made-up company of `hub-pipeline demo`; safe to delete.\n", encoding="utf-8"
             )
-        folder.mkdir(parents=True, exist_ok=True)
-        marker.write_text("The made-up company of `hub-pipeline demo`; safe to delete.\n", encoding="utf-8")
+    except OSError as error:
+        raise WarehouseError(
+            f"The demo's folder {folder} cannot be made or written ({error.strerror}); set HUB_DATA_DIR to a folder "
+            "where you may write."
+        ) from error
     return folder
 
 
@@ -62,8 +75,11 @@ def demo_company(data_dir: Path) -> Iterator[tuple[Settings, Environment]]:
         )
 
 
-def run_demo(*, data_dir: Path, check: bool) -> None:
+def run_demo(*, data_dir: Path, check: bool) -> RunReport:
     """Run the daily job against the demo company and print what it found; with ``check`` compare with its truth.
+
+    Returns:
+        What the run did.
 
     Raises:
         DataRefusedError: ``check`` is set and a list differs from the truth.
@@ -92,3 +108,4 @@ def run_demo(*, data_dir: Path, check: bool) -> None:
             raise DataRefusedError(
                 "The published lists differ from the demo company's truth; the differences are above."
             )
+    return report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 from collections.abc import Iterator
@@ -15,17 +16,19 @@ import duckdb
 import msgspec
 
 from hub_pipeline.errors import HubPipelineError, LockHeldError, WarehouseError
-from hub_pipeline.settings import Environment, HubSpotObject, Settings
+from hub_pipeline.settings import Environment, HubSpot, HubSpotObject, Settings
 from hub_pipeline.sources.hubspot.client import (
     ACCOUNTS,
+    ASSOCIATION_BATCH,
     HISTORY_PAGE,
     PAGE,
     TYPE_IDS,
+    WITH_PIPELINES,
     HubSpotClient,
     PropertyDefinition,
 )
 from hub_pipeline.sources.intercom.client import IntercomClient
-from hub_pipeline.sources.transport import ForbiddenError, RejectedError
+from hub_pipeline.sources.transport import Budget, ForbiddenError, RejectedError
 from hub_pipeline.warehouse.lock import RunLock
 
 Level = Literal["ok", "warning", "error"]
@@ -45,11 +48,17 @@ class Finding:
         level: ``error``: a run will fail; ``warning``: something will be missing; ``ok``.
         subject: what was looked at, such as ``hubspot contacts``.
         message: what was found, and what to do about it.
+        exit_code: what an error is the fault of, as the commands say it (`hub_pipeline.errors`); else 0.
     """
 
     level: Level
     subject: str
     message: str
+    exit_code: int = 0
+
+
+def _broken(subject: str, error: HubPipelineError, *, said: str = "") -> Finding:
+    return Finding("error", subject, f"{said}{error}", error.exit_code)
 
 
 def doctor(settings: Settings, environment: Environment) -> list[Finding]:
@@ -80,8 +89,19 @@ def _versions(environment: Environment) -> Iterator[Finding]:
 
 def _folder(data_dir: Path) -> Iterator[Finding]:
     existing = data_dir.absolute()
-    while not existing.exists():
+    # Unlike Path.exists this says no, and raises nothing, where a folder above may not be entered.
+    while not os.path.exists(existing):  # noqa: PTH110
         existing = existing.parent
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        reason = "may not be written" if existing.is_dir() else "is not a folder"
+        yield Finding(
+            "error",
+            "data folder",
+            f"{data_dir} cannot be used, because {existing} {reason}; give the user who runs hub-pipeline the right "
+            "to write there, or set HUB_DATA_DIR to another folder",
+            WarehouseError.exit_code,
+        )
+        return
     free = shutil.disk_usage(existing).free
     size = f"{free / 1024**3:,.1f} GB free at {existing}"
     if free < LOW_DISK_BYTES:
@@ -97,7 +117,7 @@ def _folder(data_dir: Path) -> Iterator[Finding]:
     except LockHeldError as error:
         yield Finding("warning", "lock", str(error))
     except WarehouseError as error:
-        yield Finding("error", "lock", str(error))
+        yield _broken("lock", error)
 
 
 # HubSpot
@@ -111,12 +131,15 @@ def _hubspot(settings: Settings, environment: Environment) -> Iterator[Finding]:
             "not configured: set HUBSPOT_ACCESS_TOKEN; without it only what billing and Intercom tell is answered",
         )
         return
-    patience = settings.hubspot.model_copy(update={"time_budget_seconds": TIME_BUDGET_SECONDS})
     try:
-        with HubSpotClient(patience, environment) as client:
+        with HubSpotClient(settings.hubspot, environment, _patience("HubSpot")) as client:
             yield from _portal(settings, environment, client)
     except HubPipelineError as error:
-        yield Finding("error", "hubspot", str(error))
+        yield _broken("hubspot", error)
+
+
+def _patience(source: str) -> Budget:
+    return Budget(source, TIME_BUDGET_SECONDS, setting=None, kept="Nothing was changed")
 
 
 def _portal(settings: Settings, environment: Environment, client: HubSpotClient) -> Iterator[Finding]:
@@ -132,18 +155,30 @@ def _portal(settings: Settings, environment: Environment, client: HubSpotClient)
     except (ForbiddenError, RejectedError) as error:
         usage = {}
         yield Finding("warning", "hubspot records", f"the numbers of records are unknown: {error}")
-    requests = 0
+    requests = _shared_requests(settings.hubspot, usage)
     for name, config in settings.hubspot.objects.items():
         finding, needed = _object(client, name, config, usage)
         requests += needed
         yield finding
     capacity = int(settings.hubspot.requests_per_10_seconds * (1 - settings.hubspot.reserve))
     seconds = max(0, ceil(requests / capacity) - 1) * 10
+    least = f"at least {seconds:,} s" if seconds else "less than a second"
     yield Finding(
         "ok",
         "hubspot full load",
-        f"about {requests:,} requests for these records, at least {seconds:,} s at {capacity} requests in 10 s",
+        f"about {requests:,} requests for these records and their associations, for which the limit of {capacity} "
+        f"requests in 10 s allows {least}",
     )
+
+
+def _shared_requests(hubspot: HubSpot, usage: dict[str, int]) -> int:
+    """Requests beside the records: the account, owners (active and archived), pipelines, associations."""
+    objects = hubspot.objects
+    pairs = [(a, b) for a, b in dict.fromkeys(hubspot.associations) if a in objects and b in objects]
+    sources = [objects[source].object_type for source, _ in pairs]
+    associations = sum(ceil(usage.get(TYPE_IDS.get(t, t), 0) / ASSOCIATION_BATCH) for t in sources)
+    pipelines = sum(config.object_type in WITH_PIPELINES for config in objects.values())
+    return 1 + 2 + pipelines + associations
 
 
 def _object(
@@ -155,8 +190,9 @@ def _object(
         known = {_DEFINITIONS.decode(d).name for d in client.properties(config.object_type)}
         client.page(client.list_path(config.object_type, ["hs_object_id"], limit=1))
     except (ForbiddenError, RejectedError) as error:
-        level: Level = "warning" if config.optional else "error"
-        return Finding(level, subject, f"cannot be read: {error}"), 0
+        if config.optional:
+            return Finding("warning", subject, f"cannot be read: {error}"), 0
+        return _broken(subject, error, said="cannot be read: "), 0
     count = usage.get(TYPE_IDS.get(config.object_type, config.object_type))
     history = [p for p in config.history if p in known]
     requests = 2 + ceil((count or 0) / (HISTORY_PAGE if history else PAGE))
@@ -187,9 +223,8 @@ def _intercom(settings: Settings, environment: Environment) -> Iterator[Finding]
             "not configured: set INTERCOM_ACCESS_TOKEN; without it hub.tier_ab_interactions stays empty",
         )
         return
-    patience = settings.intercom.model_copy(update={"time_budget_seconds": TIME_BUDGET_SECONDS})
     try:
-        with IntercomClient(patience, environment) as client:
+        with IntercomClient(settings.intercom, environment, _patience("Intercom")) as client:
             app = client.me()
             yield Finding(
                 "ok",
@@ -204,12 +239,12 @@ def _intercom(settings: Settings, environment: Environment) -> Iterator[Finding]
                 else:
                     yield Finding("ok", f"intercom {name}", f"{count:,} records")
     except HubPipelineError as error:
-        yield Finding("error", "intercom", str(error))
+        yield _broken("intercom", error)
 
 
 def _billing(settings: Settings, environment: Environment) -> Iterator[Finding]:
     folder = environment.data_dir / settings.billing.folder  # an absolute folder stays what it is
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # noqa: PTH112  as above
         yield Finding(
             "warning",
             "billing",

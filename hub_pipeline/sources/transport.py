@@ -46,6 +46,8 @@ MAX_BACKOFF_SECONDS = 30.0
 
 #: Attempts for each kind of trouble. Limits get more, because waiting is all they need.
 ATTEMPTS = {"limited": 10, "server": 6, "network": 6, "body": 4}
+#: What a source that could not be read leaves behind; whoever only asks a few questions says so instead.
+KEPT = "Objects that were complete are kept and nothing was published"
 RETRY_STATUSES = frozenset({408, 423, 425, 477, 500, 502, 503, 504, *range(520, 531)})
 
 
@@ -80,13 +82,21 @@ class Budget:
     Args:
         source: name for messages, such as ``HubSpot``.
         seconds: from now.
-        setting: the setting that holds the number, for the message.
+        setting: the setting that holds the number, for the message; None if no setting does.
+        kept: what is kept when the source fails, the beginning of a sentence of every such message.
     """
 
-    def __init__(self, source: str, seconds: float, setting: str = "time_budget_seconds") -> None:
+    def __init__(
+        self,
+        source: str,
+        seconds: float,
+        setting: str | None = "time_budget_seconds",
+        kept: str = KEPT,
+    ) -> None:
+        self.kept = kept
         self._source = source
         self._seconds = seconds
-        self._setting = setting
+        self._advice = f", or raise {setting}" if setting else ""
         self._end = time.monotonic() + seconds
         self._cancelled = threading.Event()
 
@@ -123,8 +133,8 @@ class Budget:
     def give_up(self, why: str = "") -> NoReturn:
         """Raise the error of an exhausted budget."""
         raise SourceUnavailableError(
-            f"{self._source} could not be read within {self._seconds:g} s{f' ({why})' if why else ''}. Objects "
-            f"that were complete are kept and nothing was published; run again later, or raise {self._setting}."
+            f"{self._source} could not be read within {self._seconds:g} s{f' ({why})' if why else ''}. "
+            f"{self.kept}; run again later{self._advice}."
         )
 
 
@@ -533,8 +543,8 @@ class Transport:
             if failures[kind] >= allowed:
                 raise NoAnswerError(
                     f"{self.source} gave no usable answer to {method} {self._shown(path)} in {failures[kind]} "
-                    f"attempt{'s' if failures[kind] > 1 else ''}: {trouble.reason}. Objects that were complete are "
-                    "kept and nothing was published; run again later."
+                    f"attempt{'s' if failures[kind] > 1 else ''}: {trouble.reason}. "
+                    f"{self.budget.kept}; run again later."
                 )
             if trouble.wait is None:
                 backoff = min(MAX_BACKOFF_SECONDS, BACKOFF_SECONDS * 2 ** (failures[kind] - 1))
@@ -596,8 +606,7 @@ class Transport:
             if "DAILY" in said.policy.upper():
                 when = _clock(wait) if wait else self.daily_reset
                 raise SourceUnavailableError(
-                    f"{self.source}'s daily request limit is used up. Objects that were complete are kept and "
-                    f"nothing was published; run again {when}."
+                    f"{self.source}'s daily request limit is used up. {self.budget.kept}; run again {when}."
                 )
             return AttemptError("limited", "it limits our requests", self._patience(wait))
         if status in RETRY_STATUSES:
@@ -629,8 +638,7 @@ class Transport:
     def _patience(self, wait: float | None) -> float | None:
         if wait is not None and wait > MAX_WAIT_SECONDS:
             raise SourceUnavailableError(
-                f"{self.source} asks to wait {wait:,.0f} s. Objects that were complete are kept and nothing was "
-                f"published; run again {_clock(wait)}."
+                f"{self.source} asks to wait {wait:,.0f} s. {self.budget.kept}; run again {_clock(wait)}."
             )
         return wait
 

@@ -436,16 +436,6 @@ def record_stream(
     )
 
 
-def run_results(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[StreamResult]:
-    """What the streams of a run delivered, by source and object."""
-    rows = connection.execute(
-        "SELECT source, object, status, records, inserted, deleted, quarantined, requests, seconds, message "
-        "FROM _ledger.streams WHERE run_id = $run_id ORDER BY source, object",
-        {"run_id": run_id},
-    ).fetchall()
-    return [StreamResult(*row) for row in rows]
-
-
 def _rollback(connection: duckdb.DuckDBPyConnection) -> None:
     """Undo the open transaction; an invalidated connection (full disk) has nothing left to undo."""
     try:

@@ -4,6 +4,8 @@ description: >
   first, if several), else the Intercom contact itself as intercom:<id>. The organisation is the one whose HubSpot id or
   mapped external id is the company's company_id in Intercom; none = NULL, and the contact decides. A match that becomes
   known later gives a new version, it never changes an old one. A rating counts from rated_at on.
+  The address is that of Intercom's inbox in the workspace that was read first, on the host of its region (US, EU or
+  AU); an address is no fact of a day, so it is the same in all versions. Without a workspace it is empty.
 grain: [conversation_id, recorded_at]
 ---*/
 WITH versions AS (
@@ -45,6 +47,15 @@ WITH versions AS (
     FROM raw_intercom.companies AS c
     JOIN organisations AS o ON o.reference = c.company_id
     GROUP BY c.id
+), workspaces AS (
+    SELECT
+        CASE upper(arg_min(coalesce(region, 'US'), (_recorded_at, id)))
+            WHEN 'EU' THEN 'https://app.eu.intercom.com/a/inbox/'
+            WHEN 'AU' THEN 'https://app.au.intercom.com/a/inbox/'
+            ELSE 'https://app.intercom.com/a/inbox/'
+        END || arg_min(id, (_recorded_at, id)) || '/inbox/conversation/' AS address
+    FROM raw_intercom.workspace
+    WHERE id IS NOT NULL
 ), events AS (
     SELECT id, _recorded_at AS recorded_at FROM versions
     UNION
@@ -63,12 +74,13 @@ SELECT
     v.remark,
     v.state,
     v.title,
-    CAST(NULL AS VARCHAR) AS url,
+    w.address || v.id AS url,
     v.created_at,
     v._deleted_at IS NOT NULL AS is_deleted,
     e.recorded_at
 FROM events AS e
 JOIN versions AS v ON v.id = e.id AND v._recorded_at <= e.recorded_at
+CROSS JOIN workspaces AS w
 LEFT JOIN contact_matches AS p ON p.intercom_id = v.contact_id
 LEFT JOIN company_matches AS o ON o.intercom_id = v.company_id
 QUALIFY v._recorded_at = max(v._recorded_at) OVER (PARTITION BY e.id, e.recorded_at)

@@ -5,11 +5,13 @@ description: >
   from its correction on. Where two billing systems give the same rate at the same instant the lower one is taken. A
   rate that a later file marks as deleted stays.
 grain: [currency, valid_from, recorded_at]
-columns:
-  currency: {type: VARCHAR, meaning: "ISO 4217", not_null: true}
-  rate: {type: "DECIMAL(18,8)", meaning: "one unit of currency in the reporting currency", not_null: true}
-  valid_from: {type: DATE, meaning: "first day of the rate", not_null: true}
-  recorded_at: {type: TIMESTAMP, meaning: "instant this row became known", not_null: true}
+checks:
+  - name: dated
+    description: Each rate has a first day and the instant at which it became known.
+    sql: >
+      SELECT currency, valid_from, recorded_at
+      FROM inputs.fx_rates
+      WHERE valid_from IS NULL OR recorded_at IS NULL
 ---*/
 SELECT
   currency,

@@ -11,25 +11,25 @@ description: >
   models know keep it; others are converted to a year (52 weeks, 365 days). A cancellation at the end of the period
   ends with the item whose period ends first. Test data (livemode false) is left out.
 grain: [subscription_id, effective_at, recorded_at]
-columns:
-  subscription_id: {type: VARCHAR, meaning: "id of the subscription", not_null: true}
-  org_id: {type: VARCHAR, meaning: "organisation that pays, by explicit reference; billing:<customer id> where HubSpot has no such organisation", not_null: true}
-  plan: {type: VARCHAR, meaning: "name of the plan, else of the product that has the seats"}
-  billing_interval: {type: VARCHAR, meaning: "month, quarter, year, two_years or week", accepted: [month, quarter, year, two_years, week]}
-  seats: {type: BIGINT, meaning: "paid seats; empty = unknown"}
-  amount: {type: "DECIMAL(18,4)", meaning: "recurring amount for one interval, net of recurring discounts, without metered parts; empty = unknown"}
-  currency: {type: VARCHAR, meaning: "ISO 4217", not_null: true}
-  status: {type: VARCHAR, meaning: "state", not_null: true, accepted: [trialing, active, past_due, unpaid, paused, incomplete, canceled]}
-  effective_at: {type: TIMESTAMP, meaning: "instant from which the change holds", not_null: true}
-  recorded_at: {type: TIMESTAMP, meaning: "instant this row became known", not_null: true}
-  cancel_at: {type: TIMESTAMP, meaning: "exclusive end that is known"}
-  cancel_requested_at: {type: TIMESTAMP, meaning: "instant the cancellation was asked for"}
-  cancel_reason: {type: VARCHAR, meaning: "reason code of the cancellation"}
-  cancel_comment: {type: VARCHAR, meaning: "reason in the customer's words"}
-  term_start: {type: TIMESTAMP, meaning: "start of the current term"}
-  term_end: {type: TIMESTAMP, meaning: "exclusive end of the current term"}
-  ended_at: {type: TIMESTAMP, meaning: "exclusive end that has happened"}
-  source: {type: VARCHAR, meaning: "billing folder the subscription comes from", not_null: true}
+checks:
+  - name: status_known
+    description: The status is one the models know; only active and past_due count, so another would drop MRR unseen.
+    sql: >
+      SELECT subscription_id, effective_at, recorded_at, status
+      FROM inputs.subscription_versions
+      WHERE status NOT IN ('trialing', 'active', 'past_due', 'unpaid', 'paused', 'incomplete', 'canceled')
+  - name: billing_interval_known
+    description: Items are converted to an interval the models know, or there is none.
+    sql: >
+      SELECT subscription_id, effective_at, recorded_at, billing_interval
+      FROM inputs.subscription_versions
+      WHERE billing_interval NOT IN ('month', 'quarter', 'year', 'two_years', 'week')
+  - name: told_by_billing
+    description: Currency and source are always told.
+    sql: >
+      SELECT subscription_id, effective_at, recorded_at
+      FROM inputs.subscription_versions
+      WHERE currency IS NULL OR source IS NULL OR recorded_at IS NULL
 ---*/
 WITH subscriptions AS (
   SELECT

@@ -16,7 +16,6 @@ description: >
   contract's kind, its term ends at term_end, else at valid_to. Its valid_to is the end of a term and not a
   cancellation: cancel_at stays empty.
 grain: [subscription_id, valid_from]
-severity: {accepted_values: warn}
 columns:
   subscription_id: {type: VARCHAR, meaning: "subscription, or contract:<org_id>:<day>", not_null: true}
   org_id: {type: VARCHAR, meaning: "organisation after merges", not_null: true}

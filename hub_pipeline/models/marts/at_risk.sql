@@ -56,7 +56,7 @@ columns:
   mrr_peak: {type: "DECIMAL(18,2)", meaning: "highest MRR at any close from baseline_on to as_of, exchange rate of as_of", not_null: true}
   mrr_drawdown: {type: "DECIMAL(18,2)", meaning: "mrr_peak - mrr; empty = unknown"}
   detractor_contacts: {type: "VARCHAR[]", meaning: "ids of detractors, sorted", not_null: true}
-  detractor_answers: {type: "VARCHAR[]", meaning: "contact: score on day, comment; one for each detractor, sorted", not_null: true}
+  detractor_answers: {type: "VARCHAR[]", meaning: "name of the contact (its id where the name is unknown): score on day, comment; one for each detractor, sorted", not_null: true}
   lowest_score: {type: INTEGER, meaning: "lowest score of its detractors"}
   last_detractor_on: {type: DATE, meaning: "local day of the latest detractor's answer"}
   nps_attribution_ambiguous: {type: BOOLEAN, meaning: "one of its detractors may belong to another organisation", not_null: true}
@@ -114,15 +114,16 @@ detractors AS (
     SELECT
         n.org_id,
         list_sort(list_distinct(array_agg(n.contact_id))) AS contacts,
-        list_sort(list_distinct(array_agg(
-            n.contact_id || ': ' || CAST(n.score AS VARCHAR) || ' on ' || CAST(n.responded_on AS VARCHAR)
+        list_sort(array_agg(
+            coalesce(nullif(trim(c.name), ''), n.contact_id) || ': ' || CAST(n.score AS VARCHAR) || ' on ' || CAST(n.responded_on AS VARCHAR)
             || coalesce(', ' || nullif(trim(n.comment), ''), '')
-        ))) AS answers,
+        )) AS answers,
         count(DISTINCT n.contact_id) AS people,
         min(n.score) AS lowest_score,
         max(n.responded_on) AS last_on,
         max(CASE WHEN n.attribution_ambiguous THEN 1 ELSE 0 END) AS ambiguous
     FROM intermediate.nps_current AS n
+    LEFT JOIN intermediate.current_contacts AS c ON n.contact_id = c.contact_id
     WHERE n.is_detractor AND n.contact_id IS NOT NULL AND n.org_id IS NOT NULL
     GROUP BY n.org_id
 ),
@@ -334,7 +335,7 @@ SELECT
         CASE
             WHEN f.is_seat_contraction
                 THEN
-                    CAST(f.seats_baseline AS VARCHAR) || ' seats on ' || CAST(p.baseline_on AS VARCHAR) || ', '
+                    counted(f.seats_baseline, 'seat') || ' on ' || CAST(p.baseline_on AS VARCHAR) || ', '
                     || coalesce(CAST(f.seats_now AS VARCHAR), 'unknown') || ' now: -' || CAST(f.seat_drop AS VARCHAR)
                     || ' ('
                     || CAST(CAST(100.0 * CAST(f.seat_drop AS DOUBLE) / f.seats_baseline AS DECIMAL(18, 1)) AS VARCHAR)
@@ -353,11 +354,11 @@ SELECT
         CASE
             WHEN f.people > 0
                 THEN
-                    CAST(f.people AS VARCHAR) || CASE WHEN f.people = 1 THEN ' detractor' ELSE ' detractors' END
+                    counted(f.people, 'detractor')
                     || ', lowest score ' || CAST(f.lowest_score AS VARCHAR)
                     || ', last answer on ' || CAST(f.last_on AS VARCHAR)
         END
-    ) AS why,
+    ) || '.' AS why,
     CAST($settings_hash AS VARCHAR) AS settings_hash
 FROM flagged AS f
 CROSS JOIN period AS p

@@ -335,9 +335,11 @@ SELECT
             THEN d.ending || '; the custom plan ' || d.proof_id || ' runs from ' || d.proof_from
         WHEN d.reason = 'resubscribed' THEN d.ending || '; ' || d.proof_id || ' started on ' || d.proof_from
         WHEN d.reason = 'other_subscription_active' THEN d.ending || '; ' || d.proof_id || ' goes on'
-        WHEN d.state = 'scheduled' THEN d.ending || ', in ' || (d.end_on - CAST($as_of AS DATE)) || ' days'
+        WHEN d.state = 'scheduled' THEN d.ending || ', in ' || counted(d.end_on - CAST($as_of AS DATE), 'day')
         WHEN d.state = 'reactivated'
-            THEN d.ending || '; after a gap of more than ' || $churn_gap_days || ' days the organisation pays again'
+            THEN
+                d.ending || '; after a gap of more than ' || counted(CAST($churn_gap_days AS INTEGER), 'day')
+                || ' the organisation pays again'
         ELSE d.ending
     END
     || coalesce('; the parent ' || coalesce(parent.name, d.paying_parent_id) || ' pays', '')

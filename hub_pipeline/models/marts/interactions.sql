@@ -156,12 +156,18 @@ SELECT
     j.is_dissatisfied
     AND (j.last_csm_touch_at IS NULL OR j.last_csm_touch_at < j.dissatisfied_at) AS needs_escalation,
     j.attribution = 'all_memberships' AS attribution_ambiguous,
-    'Tier ' || j.tier || ' client: contact ' || coalesce(j.contact_id, 'unknown') || ' wrote '
+    'Tier ' || j.tier || ' client: '
+    || coalesce(nullif(trim(j.contact_name), ''), 'contact ' || j.contact_id, 'an unknown contact') || ' wrote '
     || CASE WHEN j.contact_messages = 1 THEN 'once' ELSE j.contact_messages || ' times' END
-    || ' in ' || $interactions_days || ' days, last on ' || local_date(j.last_contact_at, $reporting_tz)
+    || ' in ' || counted(CAST($interactions_days AS INTEGER), 'day')
+    || CASE WHEN j.contact_messages = 1 THEN ', on ' ELSE ', last on ' END
+    || local_date(j.last_contact_at, $reporting_tz)
     || CASE
+        WHEN j.is_candidate AND j.met_contacts = 0
+            THEN '; nobody has met this contact or anybody else of the organisation'
         WHEN j.is_candidate
-            THEN '; nobody has met this contact (met in the organisation: ' || j.met_contacts || ')'
+            THEN '; nobody has met this contact, and only ' || counted(j.met_contacts, 'contact') || ' of the organisation '
+                || CASE WHEN j.met_contacts = 1 THEN 'has' ELSE 'have' END || ' been met'
         WHEN j.is_unmet THEN '; nobody has met this contact'
         ELSE ''
     END

@@ -160,6 +160,7 @@ subscribed AS (
         org_id,
         min(valid_from) AS first_version_at,
         min(from_on) FILTER (WHERE is_paid) AS first_paid_on,
+        max(to_on) FILTER (WHERE is_paid AND to_on <= $as_of) AS paid_until,
         max(recorded_at) AS recorded_at
     FROM intermediate.subscription_intervals
     WHERE valid_from < $close_as_of
@@ -176,6 +177,7 @@ contracts AS (
     SELECT
         i.canonical_org_id AS org_id,
         min(c.valid_from) AS first_contract_at,
+        local_date(max(c.valid_to) FILTER (WHERE c.valid_to < $close_as_of), $reporting_tz) AS contract_until,
         count(*) FILTER (WHERE c.amount IS NULL AND (c.valid_to IS NULL OR c.valid_to >= $close_as_of)) AS off_billing
     FROM contract_versions AS c
     INNER JOIN intermediate.organisation_identity AS i ON c.org_id = i.org_id
@@ -257,6 +259,7 @@ facts AS (
         l.scheduled_end_on,
         v.payer_org_id,
         least(s.first_paid_on, local_date(c.first_contract_at, $reporting_tz)) AS first_paid_on,
+        greatest(s.paid_until, c.contract_until) AS paid_until,
         s.recorded_at
     FROM sighted AS g
     LEFT JOIN levels AS l ON g.org_id = l.org_id
@@ -355,16 +358,22 @@ SELECT
     o.hubspot_url,
     CASE f.state
         WHEN 'paying' THEN
-            'paying: ' || coalesce(CAST(f.seats AS VARCHAR), 'unknown') || ' seats, '
+            'Paying: ' || coalesce(counted(f.seats, 'seat'), 'unknown seats') || ', '
             || coalesce(CAST(CAST(f.mrr AS DECIMAL(18, 2)) AS VARCHAR), 'unknown') || ' MRR'
             || coalesce(' on ' || p.plan, '') || coalesce(', a subscription ends on ' || CAST(f.scheduled_end_on AS VARCHAR), '')
-        WHEN 'covered' THEN 'covered by the joint plan of ' || coalesce(payer.name, f.payer_org_id)
-        WHEN 'custom_off_billing' THEN 'on a custom contract outside billing, known from the CRM'
-        WHEN 'paused' THEN 'its subscription is paused'
-        WHEN 'trial' THEN 'in a trial'
-        WHEN 'churned' THEN 'paid since ' || CAST(f.first_paid_on AS VARCHAR) || ', nothing runs now'
-        ELSE 'has never paid'
-    END AS why,
+        WHEN 'covered' THEN 'Covered by the joint plan of ' || coalesce(payer.name, f.payer_org_id)
+        WHEN 'custom_off_billing' THEN 'On a custom contract outside billing, known from the CRM'
+        WHEN 'paused' THEN 'Its subscription is paused'
+        WHEN 'trial' THEN 'In a trial'
+        WHEN 'churned' THEN
+            CASE
+                WHEN f.first_paid_on > DATE '1970-01-01' THEN 'Paid since ' || CAST(f.first_paid_on AS VARCHAR)
+                ELSE 'Paid before'
+            END
+            || coalesce(', ended on ' || CAST(f.paid_until AS VARCHAR), '') || ', nothing runs now'
+        ELSE 'Has never paid'
+    END
+    || '.' AS why,
     CAST($settings_hash AS VARCHAR) AS settings_hash
 FROM facts AS f
 INNER JOIN tiers AS t ON f.root_org_id = t.root_org_id

@@ -334,8 +334,9 @@ SELECT
     || coalesce(
         '; renew by ' || f.renew_by
         || CASE
-            WHEN f.days_to_renew_by >= 0 THEN ', in ' || f.days_to_renew_by || ' days'
-            ELSE ', ' || -f.days_to_renew_by || ' days ago'
+            WHEN f.days_to_renew_by > 0 THEN ', in ' || counted(f.days_to_renew_by, 'day')
+            WHEN f.days_to_renew_by = 0 THEN ', today'
+            ELSE ', ' || counted(-f.days_to_renew_by, 'day') || ' ago'
         END,
         ''
     )

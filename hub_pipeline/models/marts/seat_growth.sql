@@ -157,7 +157,7 @@ SELECT
     u.org_id IS NOT NULL AS has_open_upsell_deal,
     CAST($growth_days AS INTEGER) AS growth_days,
     o.hubspot_url,
-    CAST(g.seats_baseline AS VARCHAR) || ' seats on ' || CAST(CAST(g.baseline_on AS DATE) AS VARCHAR)
+    counted(g.seats_baseline, 'seat') || ' on ' || CAST(CAST(g.baseline_on AS DATE) AS VARCHAR)
     || CASE g.baseline_kind
         WHEN 'first_day' THEN ' (its first day)'
         WHEN 'zero' THEN ' (before it had any)'
@@ -165,7 +165,7 @@ SELECT
     END
     || ', ' || CAST(g.seats_now AS VARCHAR) || ' now: '
     || CASE WHEN g.organic_seat_delta >= 0 THEN '+' ELSE '' END || CAST(g.organic_seat_delta AS VARCHAR)
-    || ' organic in ' || CAST($growth_days AS VARCHAR) || ' days'
+    || ' organic in ' || counted(CAST($growth_days AS INTEGER), 'day')
     || CASE
         WHEN g.seats_in > 0
             THEN ', ' || CAST(g.seats_in AS VARCHAR) || ' moved in from organisations on its joint plan'
@@ -174,7 +174,8 @@ SELECT
     || CASE
         WHEN g.seats_out > 0 THEN ', ' || CAST(g.seats_out AS VARCHAR) || ' moved out to the payer of a joint plan'
         ELSE ''
-    END AS why,
+    END
+    || '.' AS why,
     CAST($settings_hash AS VARCHAR) AS settings_hash
 FROM growth AS g
 INNER JOIN marts.organisation_daily AS o

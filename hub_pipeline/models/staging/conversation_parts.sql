@@ -4,6 +4,8 @@ description: >
   Recorded_at is the input's; where that is empty it is created_at, else 1970-01-01 (always known).
   A part never changes: of rows with the same key the one recorded first is kept, so that a later one cannot displace
   what was known; then the greatest by its other columns in their order.
+  An author type outside the list is kept with a warning: support systems add kinds of their own, and only what a
+  contact wrote counts.
 grain: [conversation_id, part_number]
 severity: {accepted_values: warn}
 columns:

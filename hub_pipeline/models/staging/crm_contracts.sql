@@ -3,6 +3,7 @@ description: >
   Custom plans invoiced outside the billing system, known from the CRM.
   Recorded_at is the input's; where that is empty it is valid_from, else 1970-01-01 (always known).
   Of rows with the same key one is kept: the greatest by its other columns in their order.
+  A billing interval outside the list is kept with a warning: the MRR of the contract is then unknown, never wrong.
 grain: [org_id, valid_from, recorded_at]
 severity: {accepted_values: warn}
 columns:

@@ -4,7 +4,6 @@ description: >
   Recorded_at is the input's; where that is empty it is created_at, else 1970-01-01 (always known).
   Of rows with the same key one is kept: the greatest by its other columns in their order.
 grain: [deal_id, recorded_at]
-severity: {accepted_values: warn}
 columns:
   deal_id: {type: VARCHAR, meaning: "id of the deal", not_null: true}
   name: {type: VARCHAR, meaning: "name"}

@@ -4,7 +4,6 @@ description: >
   Recorded_at is the input's; where that is empty it is occurred_at, else 1970-01-01 (always known).
   Of rows with the same key one is kept: the greatest by its other columns in their order.
 grain: [engagement_id, contact_id, org_id, recorded_at]
-severity: {accepted_values: warn}
 columns:
   engagement_id: {type: VARCHAR, meaning: "id of the engagement", not_null: true}
   type: {type: VARCHAR, meaning: "note, task, email, call or meeting", not_null: true, accepted: [note, task, email, call, meeting]}

@@ -4,16 +4,15 @@ description: >
   Recorded_at is the input's; where that is empty it is effective_at, else 1970-01-01 (always known).
   Of rows with the same key one is kept: the greatest by its other columns in their order.
 grain: [subscription_id, effective_at, recorded_at]
-severity: {accepted_values: warn}
 columns:
   subscription_id: {type: VARCHAR, meaning: "id of the subscription", not_null: true}
   org_id: {type: VARCHAR, meaning: "organisation that pays", not_null: true}
   plan: {type: VARCHAR, meaning: "name of the plan"}
-  billing_interval: {type: VARCHAR, meaning: "month, quarter, year, two_years or week; any other value gives an unknown MRR", accepted: [month, quarter, year, two_years, week]}
+  billing_interval: {type: VARCHAR, meaning: "month, quarter, year, two_years or week; any other value gives an unknown MRR"}
   seats: {type: BIGINT, meaning: "paid seats; empty = unknown"}
   amount: {type: "DECIMAL(18,4)", meaning: "recurring amount for one interval, native currency, net of recurring discounts"}
   currency: {type: VARCHAR, meaning: "ISO 4217, upper case; reporting currency when the input has none", not_null: true}
-  status: {type: VARCHAR, meaning: "trialing, active, past_due, unpaid, paused, incomplete or canceled", not_null: true, accepted: [trialing, active, past_due, unpaid, paused, incomplete, canceled]}
+  status: {type: VARCHAR, meaning: "trialing; active; past_due: runs with an overdue payment; unpaid: given up after failed payments; paused; incomplete: never paid for; canceled: has ended. Only active and past_due count in MRR and seats, so any other value stops the publication", not_null: true, accepted: [trialing, active, past_due, unpaid, paused, incomplete, canceled]}
   effective_at: {type: TIMESTAMP, meaning: "instant from which the change holds", not_null: true}
   cancel_at: {type: TIMESTAMP, meaning: "exclusive end that is known; active while t < cancel_at"}
   cancel_requested_at: {type: TIMESTAMP, meaning: "instant the cancellation was asked for"}
@@ -27,6 +26,16 @@ columns:
   effective_on: {type: DATE, meaning: "local day of effective_at", not_null: true}
   cancel_on: {type: DATE, meaning: "local day of the exclusive end: the churn date"}
   term_end_on: {type: DATE, meaning: "local day of the end of the term"}
+checks:
+  - name: billing_interval_known
+    severity: warn
+    description: >
+      The interval is month, quarter, year, two_years or week. Another one does not stop the publication, because the
+      MRR of the subscription is then unknown, never a wrong number.
+    sql: >
+      SELECT subscription_id, effective_at, recorded_at, billing_interval
+      FROM staging.subscription_versions
+      WHERE billing_interval NOT IN ('month', 'quarter', 'year', 'two_years', 'week')
 ---*/
 WITH completed AS (
     SELECT

@@ -37,6 +37,8 @@ HISTORY_PAGE = 50
 #: Since February 2025 associations are read for so many records in one request.
 ASSOCIATION_BATCH = 1_000
 OWNERS_PAGE = 500
+#: Object types with pipelines, by both of their names.
+WITH_PIPELINES = ("deals", "tickets", "0-3", "0-5")
 #: Object type ids of standard objects, by the names they also have in paths.
 TYPE_IDS = {
     "contacts": "0-1",
@@ -178,11 +180,16 @@ def observe_limits(pacer: Pacer, headers: Mapping[str, str]) -> None:
 class HubSpotClient:
     """Everything that is asked of one portal with one token, through one pacer and one time budget.
 
+    Args:
+        settings: limits and workers.
+        environment: address, token and API version.
+        budget: default: the time budget of the settings.
+
     Raises:
         ConfigurationError: there is no token, or the address is not usable.
     """
 
-    def __init__(self, settings: HubSpot, environment: Environment) -> None:
+    def __init__(self, settings: HubSpot, environment: Environment, budget: Budget | None = None) -> None:
         if environment.hubspot_access_token is None:
             raise ConfigurationError(
                 f"HubSpot is not configured: set {TOKEN_VARIABLE} to the token of a service key or private app."
@@ -190,7 +197,9 @@ class HubSpotClient:
         token = environment.hubspot_access_token.get_secret_value()
         address = checked_address(environment.hubspot_base_url, ADDRESS_VARIABLE)
         self._version = environment.hubspot_api_version
-        self.budget = Budget("HubSpot", settings.time_budget_seconds, "hubspot.time_budget_seconds")
+        self.budget = budget or Budget(
+            "HubSpot", settings.time_budget_seconds, "hubspot.time_budget_seconds"
+        )
         self._pool = BoundedPool(self.budget, workers=settings.workers)
         configuration = Configuration(host=address)
         configuration.access_token = token

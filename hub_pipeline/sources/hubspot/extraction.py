@@ -27,6 +27,7 @@ from hub_pipeline.sources.hubspot.client import (
     HISTORY_PAGE,
     MAX_ADDRESS,
     PAGE,
+    WITH_PIPELINES,
     AssociationFrom,
     HubSpotClient,
     PartialError,
@@ -267,7 +268,7 @@ class _Extraction:
     def _pipelines(self) -> Yielded:
         def read(writer: LandingWriter, tally: Tally) -> None:
             for name, config in self._objects.items():
-                if config.object_type in ("deals", "tickets", "0-3", "0-5"):
+                if config.object_type in WITH_PIPELINES:
                     records = self._client.pipelines(config.object_type, tally)
                     self._write(writer, "pipelines", wrapped(records, object=name), len(records))
 

@@ -258,17 +258,24 @@ def observe_limits(pacer: Pacer, headers: Mapping[str, str]) -> None:
 class IntercomClient:
     """Everything that is asked of one workspace with one token.
 
+    Args:
+        settings: region and API version.
+        environment: address and token.
+        budget: default: the time budget of the settings.
+
     Raises:
         ConfigurationError: there is no token, or the address is not usable.
     """
 
-    def __init__(self, settings: Intercom, environment: Environment) -> None:
+    def __init__(self, settings: Intercom, environment: Environment, budget: Budget | None = None) -> None:
         if environment.intercom_access_token is None:
             raise ConfigurationError(f"Intercom is not configured: set {TOKEN_VARIABLE} to an access token.")
         token = environment.intercom_access_token.get_secret_value()
         address = environment.intercom_base_url or ADDRESSES[settings.region]
         self._address = checked_address(address, ADDRESS_VARIABLE)
-        self.budget = Budget("Intercom", settings.time_budget_seconds, "intercom.time_budget_seconds")
+        self.budget = budget or Budget(
+            "Intercom", settings.time_budget_seconds, "intercom.time_budget_seconds"
+        )
         self._pool = BoundedPool(self.budget, workers=WORKERS)
         self._headers = {
             "Authorization": f"Bearer {token}",
