@@ -113,7 +113,7 @@ def build(
 @app.command()
 def ui(
     settings: SettingsFile = None,
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 3000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 3000,
     demo_company: Annotated[
         bool, typer.Option("--demo", help="The demo company, with its servers, instead of your sources.")
     ] = False,
@@ -142,9 +142,9 @@ def init(
 ) -> None:
     """Read the portal and write a settings file with proposals for pipelines, stages and properties."""
     from hub_pipeline.report.init import write_proposal
+    from hub_pipeline.settings import Environment
 
-    _, environment = _load(None)
-    write_proposal(environment, output, Console())
+    write_proposal(Environment.read(), output, Console())
 
 
 @app.command("settings")

@@ -3,8 +3,8 @@
 Three layers, the later wins: the defaults below, a TOML file (``HUB_SETTINGS`` or ``--settings``), and nothing
 else. Secrets and addresses are not settings; they come from the environment (`Environment`).
 
-The part that changes what a mart says (`Settings.model_parameters`) is hashed into every partition, so that a
-changed setting re-labels new days and never rewrites old ones. Rules A1 to A12 of the domain name the defaults.
+The part that changes what a mart says (`Settings.hashed_json`) is hashed into every partition, so that a changed
+setting re-labels new days and never rewrites old ones. Rules A1 to A12 of the domain name the defaults.
 """
 
 from __future__ import annotations
@@ -13,18 +13,34 @@ import hashlib
 import json
 import os
 import tomllib
+from collections.abc import Collection
 from datetime import date
 from decimal import Decimal
-from pathlib import Path
-from typing import Any, Literal
+from difflib import get_close_matches
+from pathlib import Path, PurePath
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from hub_pipeline.errors import ConfigurationError
 
 #: Raised when the meaning of a mart changes without any setting changing; part of the settings hash.
 MODELS_VERSION = 1
+
+
+Tier = Literal["A", "B", "C"]
+Role = Literal["csm", "sales", "support", "other"]
+Probability = Annotated[Decimal, Field(ge=0, le=1)]
 
 
 class _Group(BaseModel):
@@ -66,7 +82,7 @@ class Interactions(_Group):
     dissatisfied_max: int = Field(
         2, ge=1, le=5, description="highest conversation rating that is dissatisfied"
     )
-    tiers: tuple[str, ...] = Field(("A", "B"), description="tiers on the list")
+    tiers: tuple[Tier, ...] = Field(("A", "B"), description="tiers on the list")
     unmet_org_max_met: int = Field(
         2, ge=1, description="an organisation with fewer met contacts is hard to reach"
     )
@@ -102,7 +118,7 @@ class Renewal(_Group):
         ("enterprise", "custom"), description="plans that are enterprise"
     )
     stages: tuple[str, ...] = Field((), description="known post-sales stages; empty = do not check")
-    stage_probability: dict[str, Decimal] = Field(
+    stage_probability: dict[str, Probability] = Field(
         default_factory=dict,
         description="probability of renewal by stage; `_missing` for contracts without a deal",
     )
@@ -140,6 +156,14 @@ class Metrics(_Group):
     period_start: date | None = Field(None, description="first day")
     period_end: date | None = Field(None, description="last day, inclusive")
 
+    @model_validator(mode="after")
+    def _whole_period(self) -> Self:
+        if (self.period_start is None) != (self.period_end is None):
+            raise ValueError("period_start and period_end go together: set both or neither")
+        if self.period_start and self.period_end and self.period_start > self.period_end:
+            raise ValueError(f"period_start {self.period_start} is after period_end {self.period_end}")
+        return self
+
 
 class Matching(_Group):
     """How records of different sources are recognised as one organisation."""
@@ -170,6 +194,31 @@ class HubSpotObject(_Group):
         default_factory=dict, description="canonical column -> name of the HubSpot property"
     )
     history: tuple[str, ...] = Field((), description="properties whose history is read")
+
+
+#: Meaning of the canonical columns that models/inputs.yaml does not have under the same name.
+COLUMN_MEANINGS = {
+    "name": "display name",
+    "domain": "web domain",
+    "parent_org_id": "id of the organisation it belongs to",
+    "covered_by_org_id": "id of the organisation that pays for its seats (joint plan)",
+    "covered_from": "start of the joint plan",
+    "covered_seats": "seats of the joint plan; empty = its own seats of the day before",
+    "contract_kind": "kind of custom contract; empty = there is none",
+    "contract_from": "start of the custom contract",
+    "contract_to": "exclusive end of the custom contract",
+    "contract_amount": "MRR of the custom contract, reporting currency",
+    "contract_seats": "seats of the custom contract",
+    "first_name": "first name",
+    "last_name": "last name",
+    "is_closed": "won or lost",
+    "is_won": "won",
+    "next_activity_at": "instant of the next activity that is planned",
+    "survey_type": "kind of survey; only NPS counts",
+    "source_group": "HubSpot's own group of the answer; the score decides, not this",
+    "owner_id": "colleague who did it",
+    "source": "how the record came to be; tells what an automation did",
+}
 
 
 def _hubspot_objects() -> dict[str, HubSpotObject]:
@@ -282,6 +331,10 @@ def _deal_types() -> dict[str, DealType]:
     }
 
 
+def _roles() -> dict[str, Role]:
+    return {"Customer Success": "csm", "Sales": "sales", "Support": "support"}
+
+
 class HubSpot(_Group):
     """What is read from HubSpot and what it means."""
 
@@ -314,14 +367,23 @@ class HubSpot(_Group):
         default_factory=_deal_types,
         description="value of the deal-type property -> meaning",
     )
-    roles: dict[str, str] = Field(
-        default_factory=lambda: {"Customer Success": "csm", "Sales": "sales", "Support": "support"},
-        description="name of the owner's team -> role",
-    )
+    roles: dict[str, Role] = Field(default_factory=_roles, description="name of the owner's team -> role")
     requests_per_10_seconds: int = Field(190, gt=0, description="the account's limit for this token")
     reserve: Decimal = Field(Decimal("0.05"), ge=0, lt=1, description="share of the limit left to other apps")
     workers: int = Field(8, ge=1, le=32, description="requests in flight")
     time_budget_seconds: int = Field(3600, gt=0, description="give up (exit 3) when a source needs longer")
+
+    @field_validator("associations")
+    @classmethod
+    def _of_configured_objects(
+        cls, value: tuple[tuple[str, str], ...], info: ValidationInfo
+    ) -> tuple[tuple[str, str], ...]:
+        # Not asked of the default: a team that switches an object off keeps the other pairs.
+        objects = info.data.get("objects")
+        if objects is not None:
+            for name in sorted({name for pair in value for name in pair} - objects.keys()):
+                raise ValueError(f"{name} is not a configured object{_nearest(name, objects)}")
+        return value
 
 
 class Intercom(_Group):
@@ -372,6 +434,19 @@ class Publish(_Group):
 
     mode: str = Field("0640", pattern=r"^0?[0-7]{3}$", description="file mode, octal")
     group: str | None = Field(None, description="group of the file")
+
+    @field_validator("mode")
+    @classmethod
+    def _for_owner_and_group_only(cls, value: str) -> str:
+        mode = int(value, 8)
+        if mode & 0o007:
+            raise ValueError(
+                f"{value} opens the file to everybody on the machine, and it holds personal data; "
+                "the last digit must be 0, such as 0640"
+            )
+        if mode & 0o111:
+            raise ValueError(f"{value} makes the file executable; use a mode such as 0640")
+        return value
 
 
 class Settings(_Group):
@@ -450,12 +525,34 @@ class Settings(_Group):
         _flatten(parameters, "billing_seat_roles", self.billing.seat_roles)
         return parameters
 
-    def settings_hash(self) -> str:
-        """Sixteen hex digits that change when what a mart says may change."""
+    def hashed_json(self) -> str:
+        """The settings that change what a mart says, as JSON that analysts may see.
+
+        These are the `model_parameters` without the metrics period, what is read from HubSpot (type, mapping and
+        history of each object, associations), for which conversations parts are read, and the names of the billing
+        mapping files. Left out is how things are read: limits, budgets, guards, schedule, and every path.
+        """
         # The metrics period is an argument of one build, not a standing decision.
-        stable = {k: v for k, v in self.model_parameters().items() if not k.startswith("metrics_")}
-        text = json.dumps([MODELS_VERSION, stable], sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        said = {k: v for k, v in self.model_parameters().items() if not k.startswith("metrics_")}
+        objects = self.hubspot.objects
+        said["hubspot_objects"] = {
+            name: {
+                "object_type": o.object_type,
+                "properties": o.properties,
+                "history": sorted(set(o.history)),
+            }
+            for name, o in objects.items()
+        }
+        said["hubspot_associations"] = sorted(
+            {pair for pair in self.hubspot.associations if pair[0] in objects and pair[1] in objects}
+        )
+        said["intercom_parts"] = self.intercom.parts
+        said["billing_mappings"] = [PurePath(path).name for path in self.billing.mappings]
+        return json.dumps({"models_version": MODELS_VERSION, **said}, sort_keys=True, default=_stable_text)
+
+    def settings_hash(self) -> str:
+        """First sixteen hex digits of the SHA-256 of `hashed_json`: they change when what a mart says may change."""
+        return hashlib.sha256(self.hashed_json().encode()).hexdigest()[:16]
 
     @classmethod
     def load(cls, path: Path | None = None) -> Settings:
@@ -472,35 +569,87 @@ class Settings(_Group):
             raise ConfigurationError(f"The settings file {path} cannot be read: {error.strerror}.") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"The settings file {path} is not valid TOML: {error}.") from error
-        objects = values.get("hubspot", {}).get("objects")
-        if isinstance(objects, dict):
-            values["hubspot"]["objects"] = _merge_objects(objects)
+        hubspot = values.get("hubspot")
+        problems: list[str] = []
+        if isinstance(hubspot, dict) and isinstance(hubspot.get("objects"), dict):
+            hubspot["objects"], problems = _merge_objects(hubspot["objects"])
         try:
-            return cls.model_validate(values)
+            settings = cls.model_validate(values)
         except ValidationError as error:
-            problems = "; ".join(
-                f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()
-            )
-            raise ConfigurationError(f"The settings file {path} has mistakes: {problems}.") from error
+            problems += [
+                f"{'.'.join(str(part) for part in item['loc'])}: {item['msg'].removeprefix('Value error, ')}"
+                for item in error.errors()
+            ]
+            raise _mistakes(path, problems) from error
+        if problems:
+            raise _mistakes(path, problems)
+        return settings
 
 
-def _merge_objects(objects: dict[str, Any]) -> dict[str, Any]:
-    """A team that maps one property keeps the defaults of all others; ``enabled = false`` drops an object."""
-    merged: dict[str, Any] = {name: value.model_dump() for name, value in _hubspot_objects().items()}
+def _mistakes(path: Path, problems: list[str]) -> ConfigurationError:
+    return ConfigurationError(f"The settings file {path} has mistakes: {'; '.join(problems)}.")
+
+
+def _merge_objects(objects: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """A team that maps one property keeps the defaults of all others; ``enabled = false`` drops an object.
+
+    Returns:
+        The objects with their defaults, and the mistakes in names, each with its key.
+    """
+    defaults = _hubspot_objects()
+    merged: dict[str, Any] = {name: value.model_dump() for name, value in defaults.items()}
+    problems: list[str] = []
     for name, change in objects.items():
+        key = f"hubspot.objects.{name}"
         if not isinstance(change, dict):
             merged[name] = change
             continue
-        if change.get("enabled") is False:
+        if name not in defaults and "object_type" not in change:
+            problems.append(
+                f"{key}: not an object the models know{_nearest(name, defaults)} "
+                "(an object of your own needs its object_type)"
+            )
+            continue
+        enabled = change.get("enabled", True)
+        if not isinstance(enabled, bool):
+            problems.append(f"{key}.enabled: must be true or false")
+        if enabled is False:
             merged.pop(name, None)
             continue
         base = merged.get(name, {})
-        merged[name] = {
-            **base,
-            **{k: v for k, v in change.items() if k != "enabled"},
-            "properties": {**base.get("properties", {}), **change.get("properties", {})},
-        }
-    return merged
+        merged[name] = {**base, **{k: v for k, v in change.items() if k != "enabled"}}
+        properties = change.get("properties", {})
+        if isinstance(properties, dict):
+            problems += _unknown_columns(key, properties, defaults.get(name))
+            merged[name]["properties"] = {**base.get("properties", {}), **properties}
+    return merged, problems
+
+
+def _unknown_columns(key: str, properties: dict[str, Any], default: HubSpotObject | None) -> list[str]:
+    if default is None:
+        return (
+            [
+                f"{key}.properties: must be empty, the models know no columns of an object of your own "
+                "(all its properties are read without a mapping)"
+            ]
+            if properties
+            else []
+        )
+    return [
+        f"{key}.properties.{column}: not a column the models know{_nearest(column, default.properties)}"
+        for column in properties
+        if column not in default.properties
+    ]
+
+
+def _nearest(name: str, known: Collection[str]) -> str:
+    near = get_close_matches(name, known, cutoff=0.65)
+    return f"; did you mean {' or '.join(near)}?" if near else f"; there are {', '.join(known) or 'none'}"
+
+
+def _stable_text(value: Any) -> str:
+    """Text of a value that JSON does not know; 0.2 and 0.20 are the same number."""
+    return f"{value.normalize():f}" if isinstance(value, Decimal) else str(value)
 
 
 def _flatten(parameters: dict[str, Any], name: str, value: Any) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import tomllib
+from datetime import timedelta
 from pathlib import Path
 
 import duckdb
 import pytest
 
 import hub_pipeline
+from hub_pipeline.orchestration.run import last_closed_day
 from hub_pipeline.report.settings import render_settings
 from hub_pipeline.settings import Settings
 
@@ -47,7 +50,7 @@ def write_inputs(folder: Path, **tables: list[dict[str, object]]) -> Path:
     return folder
 
 
-GROWTH = {
+GROWTH: dict[str, list[dict[str, object]]] = {
     "organisations": [{"org_id": "o1", "name": "Nordwind"}],
     "subscription_versions": [
         {
@@ -64,6 +67,9 @@ GROWTH = {
         for seats, since in ((30, "2025-01-01"), (50, "2026-05-10T09:00:00Z"))
     ],
 }
+
+#: Far enough that midnight may pass while the tests run.
+TOMORROW = last_closed_day(Settings()) + timedelta(days=2)
 
 
 def test_the_shipped_settings_file_is_what_the_command_prints() -> None:
@@ -111,7 +117,9 @@ def test_build_answers_from_canonical_files(tmp_path: Path) -> None:
     warehouse = tmp_path / "own.duckdb"
     process = hub("build", "--inputs", str(inputs), "--warehouse", str(warehouse), "--as-of", "2026-06-30")
     assert process.returncode == 0, process.stderr
-    assert "marts.seat_growth" in process.stdout
+    assert re.search(r"marts\.seat_growth \W*1\b", process.stdout)
+    assert re.search(r"hub\.fast_growing_organisations \W*1\b", process.stdout)
+    assert re.search(r"hub\.organisations \W*1\b", process.stdout)
     with duckdb.connect(str(warehouse), read_only=True) as connection:
         rows = connection.execute(
             "SELECT name, seats_baseline, seats_now, organic_seat_delta FROM hub.fast_growing_organisations"
@@ -144,6 +152,11 @@ def test_build_stops_at_a_blocking_check(tmp_path: Path) -> None:
     )
     assert process.returncode == 4
     assert "fx_rate_present" in error_of(process)
+    shown = next(line for line in process.stdout.splitlines() if "fx_rate_present" in line)
+    assert shown.startswith("error: ")
+    assert "currencies_without_rate=[EUR]" in shown
+    assert "as_of=2026-06-30" in shown
+    assert not re.search(r"[{}']|datetime|Decimal", shown)
 
 
 @pytest.mark.parametrize(
@@ -151,6 +164,9 @@ def test_build_stops_at_a_blocking_check(tmp_path: Path) -> None:
     [
         (("--as-of", "2026-06-30", "--known-at", "2026-06-29"), 2, "2026-06-29"),
         (("--as-of", "2026-06-30", "--inputs", "nowhere"), 2, "nowhere"),
+        (("--as-of", "2026-06-30", "--warehouse", "nowhere/own.duckdb"), 2, "nowhere"),
+        (("--as-of", str(TOMORROW)), 2, f"{TOMORROW} has not ended yet"),
+        (("--as-of", "2026-06-30", "--known-at", str(TOMORROW)), 2, f"{TOMORROW} has not ended yet"),
     ],
 )
 def test_build_names_wrong_arguments(
@@ -162,16 +178,23 @@ def test_build_names_wrong_arguments(
     assert named in error_of(process)
 
 
-def test_build_refuses_a_file_that_is_no_canonical_table_and_one_that_is_no_database(tmp_path: Path) -> None:
+def test_build_refuses_a_file_that_is_no_canonical_table(tmp_path: Path) -> None:
     inputs = write_inputs(tmp_path / "inputs", **GROWTH, invoices=[{"id": 1}])
     warehouse = tmp_path / "own.duckdb"
     process = hub("build", "--inputs", str(inputs), "--warehouse", str(warehouse), "--as-of", "2026-06-30")
     assert process.returncode == 4
     assert "invoices" in error_of(process)
-    warehouse.write_text("not a database", encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["own.csv", "own.duckdb"])
+def test_build_refuses_a_file_that_is_no_database_and_leaves_it_as_it_is(tmp_path: Path, name: str) -> None:
+    inputs = write_inputs(tmp_path / "inputs", **GROWTH)
+    warehouse = tmp_path / name
+    warehouse.write_text("org_id,name\no1,Nordwind\n", encoding="utf-8")
     process = hub("build", "--inputs", str(inputs), "--warehouse", str(warehouse), "--as-of", "2026-06-30")
     assert process.returncode == 5
-    assert "own.duckdb" in error_of(process)
+    assert f"{name} is not a DuckDB file" in error_of(process)
+    assert warehouse.read_text(encoding="utf-8") == "org_id,name\no1,Nordwind\n"
 
 
 def test_init_does_not_overwrite_a_file(tmp_path: Path) -> None:
@@ -193,3 +216,55 @@ def test_a_token_file_that_is_missing_is_named(tmp_path: Path) -> None:
     process = hub("doctor", HUBSPOT_ACCESS_TOKEN_FILE=str(tmp_path / "secret"), HUB_DATA_DIR=str(tmp_path))
     assert process.returncode == 2
     assert "HUBSPOT_ACCESS_TOKEN_FILE" in error_of(process)
+
+
+def test_a_data_folder_that_is_a_file_is_named_by_demo_and_doctor(tmp_path: Path) -> None:
+    file = tmp_path / "data"
+    file.touch()
+    process = hub("demo", HUB_DATA_DIR=str(file))
+    assert process.returncode == 5
+    assert f"{file}/demo" in error_of(process)
+    process = hub("doctor", HUB_DATA_DIR=str(file))
+    assert process.returncode == 5
+    assert "data folder" in error_of(process)
+    assert f"{file} is not a folder" in process.stdout
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        process = hub("ui", "--demo", "--port", port, HUB_DATA_DIR=str(tmp_path))
+    assert process.returncode == 2
+    assert port in error_of(process)
+    assert "--port" in error_of(process)
+
+
+def test_a_user_interface_that_ends_by_itself_is_an_error_without_dagsters_advice(tmp_path: Path) -> None:
+    home = tmp_path / "dagster"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("telemetry: [", encoding="utf-8")
+    extract = tmp_path / "billing" / "incoming" / "stripe" / "x.csv"
+    extract.parent.mkdir(parents=True)
+    extract.touch()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+    process = hub("ui", "--port", port, HUB_DATA_DIR=str(tmp_path), DAGSTER_HOME=str(home))
+    assert process.returncode == 5
+    assert "ended by itself with exit code 1" in next(
+        line for line in process.stderr.splitlines() if line.startswith("Error: ")
+    )
+    assert "superseded" not in process.stderr
+
+
+@pytest.mark.slow
+def test_the_demo_ends_with_4_when_something_could_not_be_read(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    (folder / "billing" / "incoming" / "stripe").mkdir(parents=True)
+    (folder / ".demo-company").touch()
+    (folder / "billing" / "incoming" / "stripe" / "customers__2026-09-30__full.csv.gz").write_text(
+        "not compressed", encoding="utf-8"
+    )
+    process = hub("demo", HUB_DATA_DIR=str(tmp_path))
+    assert process.returncode == 4
+    assert "customers__2026-09-30__full.csv.gz" in error_of(process)
+    assert (folder / "warehouse.duckdb").exists()

@@ -8,16 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 from rich.console import Console
 
 from hub_pipeline.errors import ConfigurationError, DataRefusedError, WarehouseError
 from hub_pipeline.settings import Environment, Settings
-
-if TYPE_CHECKING:
-    from hub_pipeline.orchestration import RunReport
 
 SETTINGS_FILE = Path(__file__).with_name("settings.toml")
 
@@ -75,19 +71,16 @@ def demo_company(data_dir: Path) -> Iterator[tuple[Settings, Environment]]:
         )
 
 
-def run_demo(*, data_dir: Path, check: bool) -> RunReport:
+def run_demo(*, data_dir: Path, check: bool) -> None:
     """Run the daily job against the demo company and print what it found; with ``check`` compare with its truth.
 
-    Returns:
-        What the run did.
-
     Raises:
-        DataRefusedError: ``check`` is set and a list differs from the truth.
+        DataRefusedError: ``check`` is set and a list differs from the truth, or an object could not be read.
     """
     from hub_pipeline.demo.account import DEMO_AS_OF, DEMO_SEED
     from hub_pipeline.orchestration import execute
     from hub_pipeline.report.progress import show_progress
-    from hub_pipeline.report.summary import print_next_steps, print_summary
+    from hub_pipeline.report.summary import print_next_steps, print_summary, refuse_partial
 
     console = Console()
     with demo_company(data_dir) as (settings, environment), show_progress() as progress:
@@ -108,4 +101,4 @@ def run_demo(*, data_dir: Path, check: bool) -> RunReport:
             raise DataRefusedError(
                 "The published lists differ from the demo company's truth; the differences are above."
             )
-    return report
+    refuse_partial(report)

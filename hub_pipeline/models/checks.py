@@ -75,8 +75,23 @@ class CheckResult:
         """One line for people: model, check, count, first key."""
         if self.passed:
             return f"{self.check.model}: {self.check.name} holds"
-        first = ", ".join(f"{name}={value}" for name, value in self.sample[0].items()) if self.sample else ""
-        return f"{self.check.model}: {self.check.name} fails for {self.failures} rows (first: {first})"
+        rows = f"{self.failures:,} row{'s' if self.failures > 1 else ''}"
+        return f"{self.check.model}: {self.check.name} fails for {rows} (first: {_shown(self.sample[0])})"
+
+
+def _shown(row: dict[str, Any]) -> str:
+    """``column=value, ...`` as DuckDB writes values."""
+    return ", ".join(f"{name}={_text(value)}" for name, value in row.items())
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{', '.join(map(_text, value))}]"
+    return str(value)
 
 
 def checks_of(model: Model) -> list[Check]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from time import perf_counter
 from typing import Any
@@ -34,7 +34,7 @@ _RESULT = "_model_result"
 
 @dataclass(frozen=True)
 class ModelRun:
-    """What running one model did: rows it holds now (of the day, for a mart; views count nothing) and seconds."""
+    """What running one model did: rows it holds now (of the day, for a mart; a view has 0: `count_views`) and seconds."""
 
     model: str
     rows: int
@@ -200,6 +200,19 @@ def run_model(
             rows = _replace_table(connection, model, parameters)
         comment_on(connection, model)
     return ModelRun(model.name, rows, perf_counter() - started)
+
+
+def count_views(connection: duckdb.DuckDBPyConnection, runs: Iterable[ModelRun]) -> tuple[ModelRun, ...]:
+    """The runs of the views of ``hub`` among the given ones, with the rows each view shows now."""
+    return tuple(
+        replace(run, rows=count_rows(connection, run.model)) for run in runs if run.model.startswith("hub.")
+    )
+
+
+def count_rows(connection: duckdb.DuckDBPyConnection, name: str) -> int:
+    """Rows of the table or view ``schema.table``."""
+    schema, table = name.split(".", 1)
+    return int(connection.execute(f"SELECT count(*) FROM {qualified(schema, table)}").fetchall()[0][0])
 
 
 def used_parameters(connection: duckdb.DuckDBPyConnection, sql: str) -> set[str]:

@@ -45,7 +45,11 @@ class ModelsDialect(DuckDB):
 
 
 class InputColumn(BaseModel):
-    """One column of a canonical table. ``unknown``: a missing BOOLEAN stays NULL instead of false."""
+    """One column of a canonical table.
+
+    ``unknown``: a missing BOOLEAN stays NULL instead of false. ``accepted``: the only values, in lower case; a row of a
+    canonical file with another one is quarantined.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -53,6 +57,7 @@ class InputColumn(BaseModel):
     meaning: str
     required: bool = False
     unknown: bool = False
+    accepted: tuple[str, ...] | None = None
 
     @property
     def is_flag(self) -> bool:
@@ -206,7 +211,7 @@ def _inputs_contract(contract: Contract, path: Path, inputs: dict[str, InputTabl
     if path.stem not in inputs:
         raise ModelError(f"{path}: there is no table {path.stem} in inputs.yaml.")
     columns = {
-        name: Column(type=c.type, meaning=c.meaning, not_null=c.required or c.is_flag)
+        name: Column(type=c.type, meaning=c.meaning, not_null=c.required or c.is_flag, accepted=c.accepted)
         for name, c in inputs[path.stem].columns.items()
     }
     if contract.columns:

@@ -317,6 +317,13 @@ def _type_rows(
             reasons.append(
                 f"WHEN nullif(trim({ident(name)}), '') IS NULL THEN {literal(f'{name} is missing')}"
             )
+        if column.accepted is not None:
+            allowed = ", ".join(literal(value) for value in column.accepted)
+            wanted = f"{name} is not one of {', '.join(column.accepted)}: "
+            reasons.append(
+                f"WHEN nullif(trim({ident(name)}), '') IS NOT NULL AND lower(trim({ident(name)})) NOT IN ({allowed}) "
+                f"THEN {literal(wanted)} || {ident(name)}[:100]"
+            )
     uses_zone = any(column.type == "TIMESTAMP" and name in present for name, column in columns.items())
     connection.execute(
         f"CREATE OR REPLACE TEMPORARY TABLE {_TYPED} AS SELECT {', '.join(values)}, _line, _raw, "

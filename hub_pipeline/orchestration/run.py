@@ -19,6 +19,8 @@ import duckdb
 from hub_pipeline.errors import ConfigurationError, DataRefusedError, HubPipelineError
 from hub_pipeline.models import CheckResult, Model, ModelRun, catalog, run_checks
 from hub_pipeline.models.engine import (
+    count_rows,
+    count_views,
     create_input_tables,
     day_close,
     model_parameters,
@@ -53,7 +55,6 @@ from hub_pipeline.warehouse.lock import Fence, RunLock
 from hub_pipeline.warehouse.mapping import MissingProperty, create_mapped_views
 from hub_pipeline.warehouse.publish import publish
 from hub_pipeline.warehouse.raw import RawStream, StreamResult
-from hub_pipeline.warehouse.sql import qualified
 
 #: Sources in the order in which they are read.
 SOURCES = ("hubspot", "intercom", "billing")
@@ -307,7 +308,7 @@ class DailyRun:
         # Publishing writes it too; here the checks of hub.freshness can already see what this run delivered.
         ledger.record_freshness(self.connection, self.fence, self.as_of, self.results)
         runs = self._run(catalog().layer("hub") if models is None else models, None)
-        counted = tuple(replace(run, rows=self.count(run.model)) for run in runs)
+        counted = count_views(self.connection, runs)
         self.rows |= {run.model: run.rows for run in counted}
         return counted
 
@@ -337,7 +338,11 @@ class DailyRun:
     def publish(self) -> Path:
         """Write the published file and put it in the place of the old one."""
         self.refuse_if_blocked()
+        step = "publish", self.warehouse.published_path.name
+        self.progress.start(*step, None)
         result = publish(self.warehouse, self.connection, self.fence, self.load, self.settings, self.results)
+        self.progress.advance(*step, len(result.tables))
+        self.progress.finish(*step)
         self.published = result.path
         return result.path
 
@@ -352,10 +357,7 @@ class DailyRun:
 
     def count(self, name: str) -> int:
         """Rows of a table or view of the build file."""
-        schema, table = name.split(".", 1)
-        return int(
-            self.connection.execute(f"SELECT count(*) FROM {qualified(schema, table)}").fetchall()[0][0]
-        )
+        return count_rows(self.connection, name)
 
     def report(self) -> RunReport:
         """What the run has done so far."""
@@ -414,11 +416,23 @@ class DailyRun:
             # declares this one dead.
 
     def _run(self, models: Iterable[Model], day: date | None) -> tuple[ModelRun, ...]:
+        models = list(models)
+        layer = "models", " and ".join(dict.fromkeys(model.schema for model in models))
+        self.progress.start(*layer, len(models))
         runs = run_models(
-            self.connection, models, model_parameters(day, day, self.settings), guard=self.fence.check
+            self.connection,
+            self._watched(models, *layer),
+            model_parameters(day, day, self.settings),
+            guard=self.fence.check,
         )
+        self.progress.finish(*layer)
         ledger.mirror(self.connection, self.warehouse.state_path)
         return runs
+
+    def _watched(self, models: Iterable[Model], step: str, layer: str) -> Iterator[Model]:
+        for model in models:
+            yield model
+            self.progress.advance(step, layer, 1)
 
     def _extract(
         self, source: str, objects: Iterable[str] | None

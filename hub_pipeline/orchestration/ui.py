@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 
 from rich.console import Console
 
+from hub_pipeline.errors import ConfigurationError, WarehouseError
 from hub_pipeline.orchestration.instance import prepare_dagster_home
 from hub_pipeline.settings import Environment, Settings
+
+#: `dagster dev` warns that another command has taken its place; that one is in a package that is not needed here.
+_QUIET = "ignore:Function `dev_command` is superseded"
 
 
 def serve_ui(settings: Settings, environment: Environment, *, port: int, demo: bool) -> None:
     """Serve the UI until interrupted; with ``demo`` the demo company's servers run beside it.
 
     When no source is configured the demo company is shown, and this is said: there is nothing else to show.
+
+    Raises:
+        ConfigurationError: the port is taken.
+        WarehouseError: the UI ended by itself.
     """
     from hub_pipeline.sources.billing import has_extracts
 
+    _check_port(port)
     console = Console(stderr=True)
     configured = bool(
         environment.hubspot_access_token
@@ -40,13 +50,33 @@ def serve_ui(settings: Settings, environment: Environment, *, port: int, demo: b
         home = prepare_dagster_home(environment.data_dir)
         console.print(f"Dagster UI: http://127.0.0.1:{port}  (Ctrl-C ends it)")
         command = [
-            *(sys.executable, "-m", "dagster", "dev"),
+            *(sys.executable, "-W", _QUIET, "-m", "dagster", "dev"),
             *("-h", "127.0.0.1", "-p", str(port), "-m", "hub_pipeline.definitions"),
         ]
         variables = {**os.environ, **_variables(environment), "DAGSTER_HOME": str(home)}
         process = subprocess.Popen(command, env=variables)
         with _stopping(process):
-            process.wait()
+            code = process.wait()
+        # Also 0: that is how `dagster dev` ends when its web server or daemon died.
+        raise WarehouseError(
+            f"The Dagster UI ended by itself with exit code {code}; its own messages are above. What was committed "
+            "is kept; start it again."
+        )
+
+
+def _check_port(port: int) -> None:
+    """Refuse a port that is taken: `dagster dev` would say so in a traceback and go on waiting.
+
+    Raises:
+        ConfigurationError: naming the port.
+    """
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        raise ConfigurationError(
+            f"The port {port} of 127.0.0.1 cannot be used ({os.strerror(error.errno or 0)}); give another one with "
+            "--port."
+        ) from error
 
 
 def _variables(environment: Environment) -> dict[str, str]:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
 import duckdb
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from hub_pipeline import models
 from hub_pipeline.errors import ConfigurationError, DataRefusedError, WarehouseError
+from hub_pipeline.models.engine import count_views, model_parameters
+from hub_pipeline.orchestration.run import last_closed_day
 from hub_pipeline.settings import Settings
+
+#: What a DuckDB file says of itself after the checksum of its first block.
+_MAGIC = b"DUCK"
+_MAGIC_OFFSET = 8
 
 
 def build_from_files(
@@ -20,7 +29,7 @@ def build_from_files(
     """Load ``inputs/<table>.*`` into ``warehouse``, build the day, run the checks and print what came out.
 
     Raises:
-        ConfigurationError: the folder is missing, or ``known_at`` lies before ``as_of``.
+        ConfigurationError: a folder is missing, ``known_at`` lies before ``as_of``, or a day has not ended.
         WarehouseError: the file cannot be opened as a DuckDB database.
         DataRefusedError: a blocking check failed, or a file or column is not a canonical one.
     """
@@ -28,33 +37,32 @@ def build_from_files(
         raise ConfigurationError(
             f"{inputs} is not a folder; name the folder that holds <table>.csv, .ndjson or .parquet."
         )
-    if known_at is not None and known_at < as_of:
+    day = known_at or as_of
+    if day < as_of:
         raise ConfigurationError(
-            f"--known-at {known_at} lies before --as-of {as_of}: a day is not known before it ends."
+            f"--known-at {day} lies before --as-of {as_of}: a day is not known before it ends."
         )
-    try:
-        connection = duckdb.connect(str(warehouse))
-    except duckdb.Error as error:
-        first = str(error).splitlines()[0]
-        raise WarehouseError(f"{warehouse} cannot be opened as a DuckDB file: {first}") from error
-    try:
+    last = last_closed_day(settings)
+    if day > last:
+        raise ConfigurationError(
+            f"{day} has not ended yet in {settings.reporting_tz}; the last closed day is {last}. Nothing was built."
+        )
+    with _database(warehouse) as connection:
         counts = models.load_inputs(connection, inputs, settings)
         result = models.build(connection, as_of, known_at, settings)
-        day = known_at or as_of
+        rows = result.rows | {run.model: run.rows for run in count_views(connection, result.runs)}
+        parameters = model_parameters(as_of, day, settings)
         failed = [
             check
-            for model in models.catalog().models.values()
-            if model.schema in ("staging", "marts")
-            for check in models.run_checks(connection, model, as_of, day)
+            for model in models.catalog().layer("staging", "marts", "hub")
+            for check in models.run_checks(connection, model, as_of, day, parameters)
             if not check.passed
         ]
-    finally:
-        connection.close()
     table = Table(title=f"Built for {as_of}, known at {day}", title_justify="left")
     for column in ("table", "rows"):
         table.add_column(column, justify="right" if column == "rows" else "left")
-    for name, rows in result.rows.items():
-        table.add_row(name, f"{rows:,}")
+    for name, number in rows.items():
+        table.add_row(name, f"{number:,}")
     console.print(table)
     for count in counts:
         if count.quarantined:
@@ -62,12 +70,41 @@ def build_from_files(
                 f"{count.table}: {count.quarantined:,} of {count.rows:,} rows are in inputs.quarantine."
             )
     for check in failed:
-        console.print(
-            f"{check.severity}: {check.name} on {check.model}: {check.failures:,} rows, e.g. {check.sample}"
-        )
-    blocking = [check for check in failed if check.severity == "error"]
+        console.print(f"{check.severity}: {escape(check.sentence())}", soft_wrap=True)
+    blocking = [check for check in failed if check.blocks]
     if blocking:
         names = ", ".join(sorted({f"{check.model} {check.name}" for check in blocking}))
         raise DataRefusedError(
             f"Blocking checks failed: {names}. The file {warehouse} was built but do not trust it."
         )
+
+
+@contextmanager
+def _database(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open or create a DuckDB file. DuckDB itself opens a CSV file as a view in memory, and keeps nothing."""
+    if not path.absolute().parent.is_dir():
+        raise ConfigurationError(
+            f"There is no folder {path.parent} for the warehouse file {path.name}; create it or name another one."
+        )
+    if path.exists():
+        try:
+            with path.open("rb") as file:
+                start = file.read(_MAGIC_OFFSET + len(_MAGIC))
+        except OSError as error:
+            raise WarehouseError(
+                f"{path} cannot be opened: {error.strerror}. Nothing was changed."
+            ) from error
+        if start[_MAGIC_OFFSET:] != _MAGIC:
+            raise WarehouseError(
+                f"{path} is not a DuckDB file, so it was left as it is; name another file with --warehouse."
+            )
+    try:
+        # Absolute: a name such as :memory: is a file here, never one of DuckDB's special databases.
+        connection = duckdb.connect(str(path.absolute()))
+    except duckdb.Error as error:
+        first = str(error).splitlines()[0]
+        raise WarehouseError(f"{path} cannot be opened as a DuckDB file: {first}") from error
+    try:
+        yield connection
+    finally:
+        connection.close()

@@ -21,6 +21,9 @@ from rich.progress import (
 
 from hub_pipeline.sources.progress import Progress as ProgressProtocol
 
+#: Steps whose progress counts records; the others count tables.
+SOURCES = ("hubspot", "intercom", "billing")
+
 
 class BarProgress:
     """One line of `rich` progress for each object; safe to call from any thread."""
@@ -65,8 +68,9 @@ class LineProgress:
         with self._lock:
             seconds = time.monotonic() - self._started[source, object_name]
             records = self._records[source, object_name]
+            unit = "records" if source in SOURCES else "tables"
             self._console.print(
-                f"{source} {object_name}: {records:,} records in {seconds:.1f} s", highlight=False
+                f"{source} {object_name}: {records:,} {unit} in {seconds:.1f} s", highlight=False
             )
 
 

@@ -32,7 +32,9 @@ def print_summary(report: RunReport, console: Console) -> None:
     console.print(_sources(report))
     console.print(_lists(report))
     if report.shown is not None and report.shown != report.as_of:
-        console.print(f"{report.as_of} is stored in the marts; the views show the latest day, {report.shown}.")
+        console.print(
+            f"{report.as_of} is stored in the marts; the views show the latest day, {report.shown}."
+        )
     if not report.quarantined:
         console.print("Quarantined: nothing in this run.")
     for name, rows in report.quarantined.items():

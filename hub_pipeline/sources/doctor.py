@@ -90,7 +90,7 @@ def _versions(environment: Environment) -> Iterator[Finding]:
 def _folder(data_dir: Path) -> Iterator[Finding]:
     existing = data_dir.absolute()
     # Unlike Path.exists this says no, and raises nothing, where a folder above may not be entered.
-    while not os.path.exists(existing):  # noqa: PTH110
+    while not os.path.exists(existing):
         existing = existing.parent
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         reason = "may not be written" if existing.is_dir() else "is not a folder"
@@ -173,11 +173,9 @@ def _portal(settings: Settings, environment: Environment, client: HubSpotClient)
 
 def _shared_requests(hubspot: HubSpot, usage: dict[str, int]) -> int:
     """Requests beside the records: the account, owners (active and archived), pipelines, associations."""
-    objects = hubspot.objects
-    pairs = [(a, b) for a, b in dict.fromkeys(hubspot.associations) if a in objects and b in objects]
-    sources = [objects[source].object_type for source, _ in pairs]
+    sources = [hubspot.objects[source].object_type for source, _ in dict.fromkeys(hubspot.associations)]
     associations = sum(ceil(usage.get(TYPE_IDS.get(t, t), 0) / ASSOCIATION_BATCH) for t in sources)
-    pipelines = sum(config.object_type in WITH_PIPELINES for config in objects.values())
+    pipelines = sum(config.object_type in WITH_PIPELINES for config in hubspot.objects.values())
     return 1 + 2 + pipelines + associations
 
 
@@ -244,7 +242,7 @@ def _intercom(settings: Settings, environment: Environment) -> Iterator[Finding]
 
 def _billing(settings: Settings, environment: Environment) -> Iterator[Finding]:
     folder = environment.data_dir / settings.billing.folder  # an absolute folder stays what it is
-    if not os.path.isdir(folder):  # noqa: PTH112  as above
+    if not os.path.isdir(folder):
         yield Finding(
             "warning",
             "billing",

@@ -15,7 +15,10 @@ import msgspec
 
 from hub_pipeline.settings import Environment, HubSpotObject, Settings
 from hub_pipeline.sources.hubspot.client import HubSpotClient
-from hub_pipeline.sources.transport import ForbiddenError, RejectedError
+from hub_pipeline.sources.transport import Budget, ForbiddenError, RejectedError
+
+#: Somebody waits at a terminal: a portal that does not answer is given up after this.
+TIME_BUDGET_SECONDS = 60
 
 _ORGANISATION = r"organi[sz]ation|workspace|tenant|account|customer"
 _POST_SALES = r"post.?sales|renewal|customer success|account management|retention"
@@ -126,7 +129,8 @@ def propose(environment: Environment) -> str:
         SourceUnavailableError: HubSpot is down.
     """
     defaults = Settings.load()
-    with HubSpotClient(defaults.hubspot, environment) as client:
+    budget = Budget("HubSpot", TIME_BUDGET_SECONDS, setting=None, kept="Nothing was written")
+    with HubSpotClient(defaults.hubspot, environment, budget) as client:
         account = msgspec.json.decode(client.account(), type=_Account)
         try:
             schemas = [msgspec.json.decode(raw, type=_Schema) for raw in client.schemas()]

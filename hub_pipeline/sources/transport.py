@@ -613,8 +613,8 @@ class Transport:
             return AttemptError("server", f"HTTP {status}", self._patience(asked_wait(reply.headers)))
         if status == 401:
             raise ConfigurationError(
-                f"{self.source} does not accept the token in {self._token_variable} (HTTP 401). Nothing was "
-                "published, what was complete is kept; put a valid token there and run again."
+                f"{self.source} does not accept the token in {self._token_variable} (HTTP 401). "
+                f"{self.budget.kept}; put a valid token there and run again."
             )
         if 300 <= status <= 399:
             host = urlsplit(reply.headers.get("Location", "")).netloc or "another path"

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Literal
 
 import duckdb
 
@@ -23,6 +24,7 @@ from hub_pipeline.errors import WarehouseError
 from hub_pipeline.warehouse.landing import LoadContext, write_durably
 from hub_pipeline.warehouse.lock import Fence, RunLock
 from hub_pipeline.warehouse.raw import StreamResult
+from hub_pipeline.warehouse.sql import ident, literal, qualified
 
 #: Version of the tables below. A build file with a higher one was written by a newer program and is refused.
 SCHEMA_VERSION = 1
@@ -62,10 +64,26 @@ CREATE TABLE IF NOT EXISTS _published.freshness (
 CREATE TABLE IF NOT EXISTS _published.definitions (
     "object" VARCHAR NOT NULL, "column" VARCHAR, "position" INTEGER NOT NULL, "type" VARCHAR NOT NULL,
     meaning VARCHAR);
-COMMENT ON TABLE _published.freshness IS 'What each source delivered for each day';
-COMMENT ON TABLE _published.definitions IS
-    'Each table, view and column with its meaning; filled in the published file';
 """
+
+_FRESHNESS = {
+    "": "What each source delivered for each day; hub.freshness shows it",
+    "source": "hubspot, intercom or billing",
+    "object": "object of the source, as its raw table is named",
+    "as_of": "day whose run read it",
+    "status": "complete, forbidden, failed or not_configured; hub.freshness says what each means",
+    "records": "records the source gave, unchanged ones too; of several runs of one day the most",
+    "message": "why it is not complete or what was left out; empty when there is nothing to say",
+    "data_through": "latest change among all of its records known by that run (UTC); NULL when they carry no times",
+}
+_DEFINITIONS = {
+    "": "Each table, view and column with its meaning, filled in the published file; hub.definitions shows it",
+    "object": "schema and name of the table or view",
+    "column": "name of the column; NULL in the row of the table or view itself",
+    "position": "place of the column in its table, from 1; 0 in the row of the table or view itself",
+    "type": "TABLE or VIEW, or the type of the column",
+    "meaning": "what it says, as its contract has it",
+}
 
 
 @dataclass(frozen=True)
@@ -155,6 +173,22 @@ def create(connection: duckdb.DuckDBPyConnection) -> None:
 def ensure_published_schema(connection: duckdb.DuckDBPyConnection) -> None:
     """Create the bookkeeping tables that views of schema ``hub`` read, so that the views can be made anywhere."""
     connection.execute(_PUBLISHED_TABLES)
+    write_comments(connection, "TABLE", "_published", "freshness", _FRESHNESS)
+    write_comments(connection, "TABLE", "_published", "definitions", _DEFINITIONS)
+
+
+def write_comments(
+    connection: duckdb.DuckDBPyConnection,
+    kind: Literal["TABLE", "VIEW"],
+    schema: str,
+    name: str,
+    meanings: Mapping[str, str],
+) -> None:
+    """Comment a table or view, whose meaning stands under the empty name, and the columns that are named."""
+    whole = qualified(schema, name)
+    for column, meaning in meanings.items():
+        target = f"COLUMN {whole}.{ident(column)}" if column else f"{kind} {whole}"
+        connection.execute(f"COMMENT ON {target} IS {literal(meaning)}")
 
 
 def is_present(connection: duckdb.DuckDBPyConnection) -> bool:

@@ -40,6 +40,24 @@ CREATE TABLE _published.run (
     run_id VARCHAR, as_of DATE, known_at DATE, close TIMESTAMP, started_at TIMESTAMP, settings_hash VARCHAR,
     models_version INTEGER, program_version VARCHAR)
 """
+_RUN = {
+    "": "The run that wrote this file; one row",
+    "run_id": "id of the run, as in the logs and the folders of the landing files",
+    "as_of": "the latest day of this file",
+    "known_at": "only what was recorded before the close of this day counts; as_of unless the day was restated",
+    "close": "instant (UTC) at which as_of ended in the reporting time zone",
+    "started_at": "instant (UTC) the run began",
+    "settings_hash": "hash of the settings used; the settings themselves are in _published.settings_versions",
+    "models_version": "version of the definitions behind the tables; it rises when a number may change its meaning",
+    "program_version": "version of hub_pipeline",
+}
+_SETTINGS_VERSIONS = {
+    "": "Each version of the settings that a published day was built with, without secrets, paths and periods",
+    "hash": "hash that the rows of schema marts carry as settings_hash",
+    "json": "the settings as JSON",
+    "first_as_of": "first day that was published with them",
+    "models_version": "version of the definitions at that time",
+}
 _DEFINITIONS_VIEW = """
 CREATE VIEW hub.definitions AS
 SELECT "object", "column", "type", meaning FROM _published.definitions ORDER BY "object", "position"
@@ -108,7 +126,7 @@ def publish(
     remove_leftovers(warehouse)
     ledger.record_freshness(connection, fence, load.as_of, results)
     ledger.record_settings(
-        connection, fence, settings.settings_hash(), settings.model_dump_json(), load.as_of, MODELS_VERSION
+        connection, fence, settings.settings_hash(), settings.hashed_json(), load.as_of, MODELS_VERSION
     )
     temporary = warehouse.published_path.with_name(f".warehouse-{load.run_id}.tmp")
     try:
@@ -190,13 +208,11 @@ def _write(
         cursor.execute(
             f"CREATE TABLE _published.settings_versions AS FROM {qualified('_ledger', 'settings_versions', build)}"
         )
+        ledger.write_comments(cursor, "TABLE", "_published", "run", _RUN)
+        ledger.write_comments(cursor, "TABLE", "_published", "settings_versions", _SETTINGS_VERSIONS)
         if "hub.definitions" not in views:
             cursor.execute(_DEFINITIONS_VIEW)
-            cursor.execute(f"COMMENT ON VIEW hub.definitions IS {literal(_DEFINITIONS[''])}")
-            for column in ("object", "column", "type", "meaning"):
-                cursor.execute(
-                    f"COMMENT ON COLUMN hub.definitions.{ident(column)} IS {literal(_DEFINITIONS[column])}"
-                )
+            ledger.write_comments(cursor, "VIEW", "hub", "definitions", _DEFINITIONS)
             views = (*views, "hub.definitions")
         tables["_published.definitions"] = _fill_definitions(cursor)
         cursor.execute("COMMIT")

@@ -153,7 +153,7 @@ def test_with_an_unknown_mrr_the_mrr_contraction_is_unknown_and_the_seats_still_
 
 def test_the_sentence_names_each_reason_with_its_numbers(contraction: duckdb.DuckDBPyConnection) -> None:
     row = one(contraction, "at_risk", org_id="exact")
-    assert row["why"] == "25 seats on 2026-04-01, 20 now: -5 (20.0 %)"
+    assert row["why"] == "25 seats on 2026-04-01, 20 now: -5 (20.0 %)."
 
 
 def test_the_drop_from_the_peak_is_shown(contraction: duckdb.DuckDBPyConnection) -> None:
@@ -241,7 +241,10 @@ NPS = {
         member("c_touched", "touched"),
         member("champion", "touched", valid_to="2026-06-20T12:00:00Z"),
     ],
-    "contacts": [{"contact_id": "champion", "is_champion": True, "left_at": "2026-06-20T12:00:00Z"}],
+    "contacts": [
+        {"contact_id": "champion", "is_champion": True, "left_at": "2026-06-20T12:00:00Z"},
+        {"contact_id": "c_last_second", "name": "Ann Lee"},
+    ],
     "nps_responses": [
         answer("n1", "c_first_day", 6, "2026-01-02T00:00:00Z"),
         answer("n2", "c_too_old", 0, "2026-01-01T23:59:59Z"),
@@ -322,11 +325,11 @@ def test_attribution_by_a_single_or_primary_membership_is_not_ambiguous(
     assert not any(row["nps_attribution_ambiguous"] for row in rows(nps, "at_risk"))
 
 
-def test_a_detractor_row_shows_score_day_and_comment(nps: duckdb.DuckDBPyConnection) -> None:
+def test_a_detractor_row_shows_name_score_day_and_comment(nps: duckdb.DuckDBPyConnection) -> None:
     row = one(nps, "at_risk", org_id="last_second")
-    assert row["detractor_answers"] == ["c_last_second: 0 on 2026-06-30, slow and buggy"]
+    assert row["detractor_answers"] == ["Ann Lee: 0 on 2026-06-30, slow and buggy"]
     assert (row["lowest_score"], row["last_detractor_on"]) == (0, date(2026, 6, 30))
-    assert row["why"] == "1 detractor, lowest score 0, last answer on 2026-06-30"
+    assert row["why"] == "1 detractor, lowest score 0, last answer on 2026-06-30."
 
 
 def test_without_a_human_touch_for_90_days_the_row_says_so(nps: duckdb.DuckDBPyConnection) -> None:

@@ -245,5 +245,5 @@ def test_several_detractors_are_one_row_with_the_lowest_score_and_the_latest_day
 ) -> None:
     row = one(world, "at_risk", org_id="two_detractors")
     assert row["detractor_contacts"] == ["c_two_detractors", "worse"]
-    assert row["why"] == "2 detractors, lowest score 2, last answer on 2026-06-10"
+    assert row["why"] == "2 detractors, lowest score 2, last answer on 2026-06-10."
     assert (row["lowest_score"], row["nps_attribution_ambiguous"]) == (2, True)

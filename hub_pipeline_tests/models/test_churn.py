@@ -338,6 +338,7 @@ def test_every_false_alarm_names_its_proof_and_every_row_says_why() -> None:
     for row in rows(_built(), "churn_flags"):
         assert row["subscription_id"] in row["why"]
         assert str(row["churn_date"]) in row["why"]
+        assert row["why"].endswith(".")
 
 
 def test_a_restated_day_knows_the_proof_but_not_what_happened_to_the_subscription_later() -> None:

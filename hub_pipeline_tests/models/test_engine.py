@@ -288,6 +288,14 @@ def test_the_close_of_a_day_is_the_same_in_python_and_in_sql(zone: str) -> None:
             assert found == (day_close(day, settings.zone), date.fromordinal(day.toordinal() + 1), day, True)
 
 
+def test_a_counted_noun_is_singular_for_one() -> None:
+    with duckdb.connect() as connection:
+        create_macros(connection)
+        assert rows(
+            connection, "SELECT counted(n, 'seat') FROM (VALUES (0), (1), (2), (-1), (NULL)) AS t (n)"
+        ) == [("0 seats",), ("1 seat",), ("2 seats",), ("-1 seat",), (None,)]
+
+
 def test_column_lineage_goes_through_with_union_subqueries_and_stars(tmp_path: Path) -> None:
     text = """/*---
 description: d

@@ -290,7 +290,8 @@ def test_organisations_roll_up_their_conversations() -> None:
 def test_every_row_says_why_and_the_order_of_the_input_rows_does_not_matter() -> None:
     for row in rows(_built(), "interactions"):
         assert str(row["last_contact_on"]) in row["why"]
-        assert (row["contact_name"] or "nobody named") not in row["why"]
+        assert (row["contact_name"] or row["contact_id"] or "an unknown contact") in row["why"]
+        assert row["why"].endswith(".")
     world = _world()
     for table in world.values():
         random.Random(13).shuffle(table)

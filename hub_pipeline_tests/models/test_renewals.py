@@ -376,9 +376,22 @@ def test_annual_amounts_are_meant_when_the_settings_say_so_and_stages_can_be_che
     assert one(built, "renewal_pipeline", deal_id="d-monthly")["hygiene"] == ["amount_looks_monthly"]
 
 
+@pytest.mark.parametrize(
+    ("key", "when"),
+    [
+        ({"subscription_id": "s-won-in-time"}, "renew by 2026-07-01, in 1 day."),
+        ({"subscription_id": "s-won-not-billed"}, "renew by 2026-06-30, today;"),
+        ({"deal_id": "d-nobody"}, "renew by 2026-06-29, 1 day ago;"),
+    ],
+)
+def test_the_days_left_are_told_as_people_say_them(key: dict[str, str], when: str) -> None:
+    assert when in one(_built(), "renewal_pipeline", **key)["why"]
+
+
 def test_every_row_says_why_and_the_order_of_the_input_rows_does_not_matter() -> None:
     for row in rows(_built(), "renewal_pipeline"):
         assert (row["subscription_id"] or row["deal_id"]) in row["why"]
+        assert row["why"].endswith(".")
     world = _world()
     for table in world.values():
         random.Random(11).shuffle(table)

@@ -86,7 +86,7 @@ def test_twenty_seats_are_fast_growth_and_nineteen_are_not(
 
 def test_the_sentence_of_a_row_holds_its_numbers(world: duckdb.DuckDBPyConnection) -> None:
     row = one(world, "seat_growth", org_id="twenty")
-    assert row["why"] == "30 seats on 2026-04-01, 50 now: +20 organic in 90 days"
+    assert row["why"] == "30 seats on 2026-04-01, 50 now: +20 organic in 90 days."
     assert row["organic_growth_pct"] == Decimal("0.6667")
 
 
@@ -133,7 +133,7 @@ def test_stated_seats_of_a_joint_plan_leave_the_child_and_reach_the_payer(
         True,
     )
     assert (child["seat_delta"], child["seats_transferred_out"], child["organic_seat_delta"]) == (-15, 15, 0)
-    assert child["why"].endswith("15 moved out to the payer of a joint plan")
+    assert child["why"].endswith("15 moved out to the payer of a joint plan.")
 
 
 def test_transfers_within_an_account_cancel_and_transfers_between_accounts_do_not(
@@ -340,6 +340,13 @@ def test_the_state_is_the_first_that_holds(
     assert one(states, "organisation_daily", org_id=org_id)["state"] == state
 
 
+def test_the_sentence_of_a_churned_organisation_says_when_the_last_paid_plan_ended(
+    states: duckdb.DuckDBPyConnection,
+) -> None:
+    row = one(states, "organisation_daily", org_id="canceled")
+    assert row["why"] == "Paid since 2025-01-01, ended on 2026-06-30, nothing runs now."
+
+
 @pytest.mark.parametrize("org_id", ["tomorrow", "deleted"])
 def test_an_organisation_not_yet_sighted_or_deleted_without_a_past_has_no_row(
     states: duckdb.DuckDBPyConnection, org_id: str
@@ -437,4 +444,4 @@ def test_an_organisation_shows_its_owner_its_terms_and_its_largest_plan(
     assert (row["next_term_end_on"], row["scheduled_end_on"]) == (date(2026, 6, 30), date(2026, 9, 1))
     assert (row["first_seen_on"], row["first_paid_on"]) == (date(2024, 6, 1), date(2024, 7, 1))
     assert (row["plan"], row["paid_subscriptions"], row["seat_utilisation"]) == ("team", 2, Decimal("0.75"))
-    assert row["why"] == "paying: 40 seats, 1500.00 MRR on team, a subscription ends on 2026-09-01"
+    assert row["why"] == "Paying: 40 seats, 1500.00 MRR on team, a subscription ends on 2026-09-01."

@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from hub_pipeline.models import catalog, load_inputs, run_checks
+from hub_pipeline.models import catalog, load_inputs, run_checks, stage
 from hub_pipeline.settings import Settings
 from hub_pipeline_tests.models.worlds import load
 
@@ -122,15 +122,32 @@ def test_every_check_of_staging_holds(staged: duckdb.DuckDBPyConnection) -> None
     assert [result.sentence() for result in results if not result.passed] == []
 
 
-def test_an_unknown_status_is_shown_and_does_not_stop_the_publication() -> None:
+def test_an_unknown_status_stops_the_publication_and_an_unknown_interval_is_shown() -> None:
     with duckdb.connect() as connection:
-        load(
-            connection, {"subscription_versions": [VERSION | {"effective_at": "2026-01-01", "status": "Odd"}]}
+        load(connection, {"subscription_versions": [VERSION | {"effective_at": "2026-01-01"}]})
+        connection.execute(
+            "UPDATE inputs.subscription_versions SET status = 'odd', billing_interval = 'decade'"
         )
+        stage(connection, Settings())
         results = run_checks(connection, catalog()["staging.subscription_versions"])
-    assert [(r.check.name, r.blocks, r.sample[0]["value"]) for r in results if not r.passed] == [
-        ("accepted_values", False, "odd")
+    assert [(r.check.name, r.blocks) for r in results if not r.passed] == [
+        ("accepted_values", True),
+        ("billing_interval_known", False),
     ]
+
+
+def test_a_status_nobody_knows_is_quarantined_with_the_values_that_are_known(tmp_path: Path) -> None:
+    rows = [VERSION | {"effective_at": "2026-01-01", "status": status} for status in ("Odd", " Past_Due")]
+    (tmp_path / "subscription_versions.ndjson").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with duckdb.connect() as connection:
+        load_inputs(connection, tmp_path, Settings())
+        assert _values(connection, "SELECT line, reason FROM inputs.quarantine") == [
+            (
+                1,
+                "status is not one of trialing, active, past_due, unpaid, paused, incomplete, canceled: Odd",
+            )
+        ]
+        assert _values(connection, "SELECT status FROM staging.subscription_versions") == [("past_due",)]
 
 
 def test_a_row_without_its_id_is_quarantined_and_the_others_are_staged(tmp_path: Path) -> None:

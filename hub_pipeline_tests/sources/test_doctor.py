@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
+import pytest
 from pydantic import SecretStr
+from rich.console import Console
 
 from hub_pipeline.demo.faults import Fault, FaultKind
 from hub_pipeline.demo.hubspot_server import HubSpotSimulator
 from hub_pipeline.demo.intercom_server import IntercomSimulator
 from hub_pipeline.demo.serve import serving
+from hub_pipeline.errors import ConfigurationError, HubPipelineError, SourceUnavailableError
+from hub_pipeline.report.doctor import print_doctor
 from hub_pipeline.settings import Environment
 from hub_pipeline.sources.doctor import Finding, doctor
 from hub_pipeline.warehouse.lock import RunLock
@@ -37,12 +42,58 @@ def test_a_healthy_portal_shows_records_properties_and_the_length_of_a_full_load
     assert "account 8443689, time zone Europe/Berlin" in findings["hubspot"].message
     assert "250 records, 3 properties, about 7 requests" in findings["hubspot organisations"].message
     assert "3 records" in findings["hubspot contacts"].message
-    assert "at least 0 s at 180 requests in 10 s" in findings["hubspot full load"].message
+    # account, owners twice, associations once, organisations 7 and contacts 3
+    assert "about 14 requests" in findings["hubspot full load"].message
+    assert "180 requests in 10 s allows less than a second" in findings["hubspot full load"].message
     assert findings["intercom contacts"].message == "5 records"
     assert findings["intercom conversations"].message == "45 records"
     assert findings["billing"].message.startswith("1 files")
     assert "DuckDB 2.0" in findings["versions"].message
     assert simulator.hits.count() <= 2 + 2 * 2
+
+
+def test_the_full_load_counts_associations_owners_and_pipelines(tmp_path: Path) -> None:
+    objects = {"organisations": {"object_type": ORGANISATIONS}, "deals": {"object_type": "deals"}}
+    pairs = [("organisations", "deals"), ("deals", "organisations")]
+    with serving(HubSpotSimulator(account(organisations=2_500)).app) as (url,):
+        found = doctor(settings_with(objects=objects, associations=pairs), environment(tmp_path, url))
+    message = next(f for f in found if f.subject == "hubspot full load").message
+    # account 1, owners 2, pipelines of deals 1, associations of 2,500 organisations 3; records 2 + 25 and 2
+    assert "about 36 requests" in message
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (Fault(FaultKind.CANNED, status=503, headers=(("Retry-After", "1000"),)), SourceUnavailableError),
+        (Fault(FaultKind.CANNED, status=401), ConfigurationError),
+    ],
+)
+def test_a_source_that_is_down_is_not_a_mistake_in_the_configuration(
+    tmp_path: Path, fault: Fault, error: type[HubPipelineError]
+) -> None:
+    simulator = HubSpotSimulator(account(organisations=5))
+    simulator.faults.add(fault)
+    console = Console(file=io.StringIO(), record=True)
+    with serving(simulator.app, IntercomSimulator(workspace()).app) as (hubspot_url, intercom_url):
+        where = environment(tmp_path, hubspot_url, intercom_base_url=intercom_url)
+        with pytest.raises(error, match="see hubspot above"):
+            print_doctor(settings_with(), where, console)
+    text = console.export_text()
+    assert "Nothing was changed" in text
+    assert "published" not in text
+
+
+@pytest.mark.parametrize("below", ["", "deeper/still"])
+def test_a_data_folder_that_cannot_be_one_is_an_error(tmp_path: Path, below: str) -> None:
+    (tmp_path / "file").touch()
+    found = doctor(settings_with(), Environment(data_dir=tmp_path / "file" / below))
+    finding = next(f for f in found if f.subject == "data folder")
+    assert (finding.level, finding.exit_code) == ("error", 5)
+    assert f"{tmp_path / 'file'} is not a folder" in finding.message
+    found = doctor(settings_with(), Environment(data_dir=tmp_path / "new" / "folder"))
+    assert {f.level for f in found if f.subject in ("data folder", "disk", "lock")} == {"ok"}
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_missing_scope_is_an_error_for_a_needed_object(tmp_path: Path) -> None:

@@ -57,6 +57,14 @@ def test_the_published_file_holds_tables_views_comments_and_no_raw(tmp_path: Pat
         assert connection.execute("SELECT first_as_of FROM _published.settings_versions").fetchall() == [
             (DAY,)
         ]
+        assert (
+            connection.execute(
+                "SELECT table_name, NULL FROM duckdb_tables() WHERE schema_name = '_published' AND comment IS NULL "
+                "UNION ALL SELECT table_name, column_name FROM duckdb_columns() "
+                "WHERE schema_name = '_published' AND comment IS NULL"
+            ).fetchall()
+            == []
+        )
         with pytest.raises(duckdb.Error):
             connection.execute("COPY (SELECT 1) TO '" + str(tmp_path / "out.csv") + "'")
 
@@ -203,8 +211,8 @@ def test_mode_and_group_of_the_published_file_are_settings(tmp_path: Path) -> No
         with pytest.raises(ConfigurationError, match="no-such-group"):
             publish_all(one, wrong)
         publish(one.warehouse, one.connection, one.fence, one.load,
-                Settings.model_validate({"publish": {"mode": "0444"}}), [])  # fmt: skip
-    assert stat.S_IMODE((tmp_path / "warehouse.duckdb").stat().st_mode) == 0o444
+                Settings.model_validate({"publish": {"mode": "0440"}}), [])  # fmt: skip
+    assert stat.S_IMODE((tmp_path / "warehouse.duckdb").stat().st_mode) == 0o440
 
 
 def test_a_log_left_beside_the_old_file_is_not_replayed_into_the_new_one(tmp_path: Path) -> None:

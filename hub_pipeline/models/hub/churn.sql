@@ -12,15 +12,15 @@ columns:
   tier: {type: VARCHAR, meaning: "tier of its account"}
   mrr: {type: "DECIMAL(18,2)", meaning: "MRR of the organisation, reporting currency; empty = unknown"}
   subscription_id: {type: VARCHAR, meaning: "subscription that ends"}
-  state: {type: VARCHAR, meaning: "scheduled or churned"}
+  state: {type: VARCHAR, meaning: "scheduled: churn_date lies ahead; churned: it has passed and nothing shows that the customer stayed", accepted: [scheduled, churned]}
   churn_date: {type: DATE, meaning: "first day without the subscription"}
   days_until_churn: {type: BIGINT, meaning: "days from the latest day to churn_date; negative when past"}
-  churn_type: {type: VARCHAR, meaning: "voluntary, involuntary or to_free"}
-  cancel_reason: {type: VARCHAR, meaning: "reason code"}
+  churn_type: {type: VARCHAR, meaning: "voluntary: the customer cancelled; involuntary: it became unpaid or the reason is payment_failed; to_free: it runs on at no price", accepted: [voluntary, involuntary, to_free]}
+  cancel_reason: {type: VARCHAR, meaning: "reason code of the cancellation, as billing or HubSpot gives it"}
   cancel_comment: {type: VARCHAR, meaning: "reason in the customer's words"}
   recorded_on: {type: DATE, meaning: "day on which the end became known"}
   mrr_at_risk: {type: "DECIMAL(18,2)", meaning: "MRR of the subscription, on its last day if it has ended"}
-  verification: {type: VARCHAR, meaning: "needs_review when a hint says it may be no churn, else confirmed"}
+  verification: {type: VARCHAR, meaning: "needs_review when a hint says it may be no churn, else confirmed", accepted: [confirmed, needs_review]}
   review_hints: {type: "VARCHAR[]", meaning: "what to look at before contacting the customer"}
   hubspot_url: {type: VARCHAR, meaning: "address of the HubSpot record"}
   why: {type: VARCHAR, meaning: "the row in one sentence with its numbers"}

@@ -11,17 +11,17 @@ columns:
   tier: {type: VARCHAR, meaning: "tier of its account"}
   mrr: {type: "DECIMAL(18,2)", meaning: "MRR of the organisation, reporting currency; empty = unknown"}
   subscription_id: {type: VARCHAR, meaning: "subscription that ends"}
-  state: {type: VARCHAR, meaning: "false_alarm"}
+  state: {type: VARCHAR, meaning: "always false_alarm", accepted: [false_alarm]}
   churn_date: {type: DATE, meaning: "first day without the subscription"}
   days_until_churn: {type: BIGINT, meaning: "days from the latest day to churn_date; negative when past"}
-  churn_type: {type: VARCHAR, meaning: "voluntary, involuntary or to_free"}
-  cancel_reason: {type: VARCHAR, meaning: "reason code"}
+  churn_type: {type: VARCHAR, meaning: "voluntary: the customer cancelled; involuntary: it became unpaid or the reason is payment_failed; to_free: it runs on at no price", accepted: [voluntary, involuntary, to_free]}
+  cancel_reason: {type: VARCHAR, meaning: "reason code of the cancellation, as billing or HubSpot gives it"}
   cancel_comment: {type: VARCHAR, meaning: "reason in the customer's words"}
   recorded_on: {type: DATE, meaning: "day on which the end became known"}
   mrr_at_risk: {type: "DECIMAL(18,2)", meaning: "MRR of the subscription, on its last day if it has ended"}
-  verification: {type: VARCHAR, meaning: "needs_review when a hint says it may be no churn, else confirmed"}
+  verification: {type: VARCHAR, meaning: "needs_review when a hint says it may be no churn, else confirmed", accepted: [confirmed, needs_review]}
   review_hints: {type: "VARCHAR[]", meaning: "what to look at before contacting the customer"}
-  false_alarm_reason: {type: VARCHAR, meaning: "why it is no churn"}
+  false_alarm_reason: {type: VARCHAR, meaning: "first that holds. cancellation_reverted: the end was withdrawn; duplicate_org: merged away, the survivor pays; moved_to_parent: a joint plan covers it; moved_to_custom: a CRM contract or enterprise plan runs instead; resubscribed: a new subscription started within the gap allowed; other_subscription_active: another one goes on", accepted: [cancellation_reverted, duplicate_org, moved_to_parent, moved_to_custom, resubscribed, other_subscription_active]}
   evidence_subscription_id: {type: VARCHAR, meaning: "subscription or contract that proves it"}
   evidence_org_id: {type: VARCHAR, meaning: "payer of the joint plan, or survivor of the merge"}
   evidence_from: {type: DATE, meaning: "day on which the proof starts to hold"}

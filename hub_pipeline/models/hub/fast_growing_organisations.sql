@@ -13,7 +13,7 @@ columns:
   plan: {type: VARCHAR, meaning: "plan of its largest paid subscription"}
   seats_now: {type: BIGINT, meaning: "seats at the close of the day"}
   seats_baseline: {type: BIGINT, meaning: "seats it is compared with"}
-  baseline_kind: {type: VARCHAR, meaning: "window, first_day or zero"}
+  baseline_kind: {type: VARCHAR, meaning: "window: the seats at the start of the window; first_day: it had none then, so those of its first day with seats; zero: it had none then and the settings count from 0", accepted: [window, first_day, zero]}
   baseline_on: {type: DATE, meaning: "day whose close is the baseline"}
   seat_delta: {type: BIGINT, meaning: "seats_now - seats_baseline"}
   seats_transferred_in: {type: BIGINT, meaning: "seats taken over with joint plans"}

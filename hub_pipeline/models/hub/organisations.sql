@@ -11,7 +11,7 @@ columns:
   tier: {type: VARCHAR, meaning: "tier of its account"}
   mrr: {type: "DECIMAL(18,2)", meaning: "MRR of the organisation, reporting currency; empty = unknown"}
   domain: {type: VARCHAR, meaning: "e-mail or web domain"}
-  state: {type: VARCHAR, meaning: "paying, covered (by a joint plan), custom_off_billing, paused, trial, churned or never_paid"}
+  state: {type: VARCHAR, meaning: "first that holds. paying: a paid plan runs; covered: by the joint plan of a paying organisation; custom_off_billing: a CRM contract without an amount; paused; trial; churned: paid before, nothing runs now; never_paid", accepted: [paying, covered, custom_off_billing, paused, trial, churned, never_paid]}
   is_customer: {type: BOOLEAN, meaning: "paying, covered or custom_off_billing"}
   root_org_id: {type: VARCHAR, meaning: "top of its account; itself without a parent"}
   plan: {type: VARCHAR, meaning: "plan of its largest paid subscription"}

@@ -12,18 +12,18 @@ columns:
   owner_name: {type: VARCHAR, meaning: "who owns the relationship"}
   tier: {type: VARCHAR, meaning: "tier of its account"}
   mrr: {type: "DECIMAL(18,2)", meaning: "MRR of the organisation, reporting currency; empty = unknown"}
-  reasons: {type: "VARCHAR[]", meaning: "seat_contraction, mrr_contraction, nps_detractor"}
+  reasons: {type: "VARCHAR[]", meaning: "why it is on the list, in this order. seat_contraction: lost many seats within the window; mrr_contraction: lost much MRR; nps_detractor: a contact gave a low NPS score", accepted: [seat_contraction, mrr_contraction, nps_detractor]}
   watch_reasons: {type: "VARCHAR[]", meaning: "further signals; they never put an organisation on the list"}
   seats_now: {type: BIGINT, meaning: "seats at the close of the day; empty = unknown"}
   seats_baseline: {type: BIGINT, meaning: "seats at the start of the window"}
   seat_contraction_pct: {type: "DECIMAL(18,4)", meaning: "share of seats lost, transfers aside"}
   mrr_baseline: {type: "DECIMAL(18,2)", meaning: "MRR at the start of the window, today's exchange rate"}
   mrr_contraction_pct: {type: "DECIMAL(18,4)", meaning: "share of MRR lost, transfers aside"}
-  detractor_contacts: {type: "VARCHAR[]", meaning: "ids of detractors"}
-  detractor_answers: {type: "VARCHAR[]", meaning: "what they answered"}
+  detractor_contacts: {type: "VARCHAR[]", meaning: "contact ids of the detractors, sorted"}
+  detractor_answers: {type: "VARCHAR[]", meaning: "name of the contact: score on day, comment; one for each detractor, sorted"}
   lowest_score: {type: INTEGER, meaning: "lowest NPS score among them"}
   first_flagged_on: {type: DATE, meaning: "first day of the unbroken run of days on the list"}
-  days_flagged: {type: BIGINT, meaning: "days since then"}
+  days_flagged: {type: BIGINT, meaning: "days from first_flagged_on to the latest day"}
   last_touch_on: {type: DATE, meaning: "last e-mail, call or meeting"}
   is_untouched: {type: BOOLEAN, meaning: "nobody was in touch on or after first_flagged_on"}
   hubspot_url: {type: VARCHAR, meaning: "address of the HubSpot record"}

@@ -10,13 +10,13 @@ columns:
   owner_name: {type: VARCHAR, meaning: "who owns the relationship"}
   tier: {type: VARCHAR, meaning: "tier of its account"}
   mrr: {type: "DECIMAL(18,2)", meaning: "MRR of the organisation, reporting currency; empty = unknown"}
-  subscription_id: {type: VARCHAR, meaning: "contract"}
+  subscription_id: {type: VARCHAR, meaning: "subscription, or contract:<org_id>:<day> of a CRM contract"}
   deal_id: {type: VARCHAR, meaning: "renewal deal; empty = none"}
   plan: {type: VARCHAR, meaning: "plan of the contract"}
   billing_interval: {type: VARCHAR, meaning: "billing interval of the contract"}
-  status: {type: VARCHAR, meaning: "renewed, open, lost, missing or no_deal"}
-  timing: {type: VARCHAR, meaning: "upcoming, in_window or overdue"}
-  renew_by: {type: DATE, meaning: "day by which to renew"}
+  status: {type: VARCHAR, meaning: "renewed: its renewal deal is won; open and lost: the state of that deal; missing: there is none although the term ends soon or has ended and no cancellation is known; no_deal: there is none and none is due yet", accepted: [renewed, open, lost, missing, no_deal]}
+  timing: {type: VARCHAR, meaning: "upcoming: more than the lead days (90) to renew_by; in_window: 0 to 90 days; overdue: past; empty without renew_by", accepted: [upcoming, in_window, overdue]}
+  renew_by: {type: DATE, meaning: "day by which to renew: the deal's, else the end of the term"}
   days_to_renew_by: {type: BIGINT, meaning: "days left; negative when past"}
   target_renew_by: {type: DATE, meaning: "best practice: the lead days ahead of renew_by"}
   renewed_days_ahead: {type: BIGINT, meaning: "of a won deal: days ahead of renew_by"}

@@ -11,7 +11,7 @@ columns:
   owner_name: {type: VARCHAR, meaning: "who owns the relationship"}
   tier: {type: VARCHAR, meaning: "tier of its account"}
   mrr: {type: "DECIMAL(18,2)", meaning: "MRR of the organisation, reporting currency; empty = unknown"}
-  conversation_id: {type: VARCHAR, meaning: "conversation"}
+  conversation_id: {type: VARCHAR, meaning: "Intercom's id of the conversation"}
   contact_id: {type: VARCHAR, meaning: "contact who takes part"}
   contact_name: {type: VARCHAR, meaning: "name of the contact"}
   title: {type: VARCHAR, meaning: "title of the conversation"}
@@ -27,7 +27,7 @@ columns:
   needs_escalation: {type: BOOLEAN, meaning: "dissatisfied, and no csm has been in touch since"}
   last_csm_touch_at: {type: TIMESTAMP, meaning: "last engagement or task of a csm (UTC)"}
   attribution_ambiguous: {type: BOOLEAN, meaning: "the contact belongs to several organisations"}
-  conversation_url: {type: VARCHAR, meaning: "address of the conversation"}
+  conversation_url: {type: VARCHAR, meaning: "address of the conversation in Intercom's inbox"}
   hubspot_url: {type: VARCHAR, meaning: "address of the HubSpot record"}
   why: {type: VARCHAR, meaning: "the row in one sentence with its numbers"}
 order_by: [needs_escalation DESC, last_contact_on DESC, conversation_id, org_id]

@@ -6,12 +6,9 @@ description: >
   rate that a later file marks as deleted stays.
 grain: [currency, valid_from, recorded_at]
 checks:
-  - name: dated
-    description: Each rate has a first day and the instant at which it became known.
-    sql: >
-      SELECT currency, valid_from, recorded_at
-      FROM inputs.fx_rates
-      WHERE valid_from IS NULL OR recorded_at IS NULL
+  - name: told_by_billing
+    description: The instant at which a rate became known is always told.
+    sql: SELECT currency, valid_from, recorded_at FROM inputs.fx_rates WHERE recorded_at IS NULL
 ---*/
 SELECT
   currency,

@@ -8,7 +8,7 @@ grain: [conversation_id, org_id]
 columns:
   conversation_id: {type: VARCHAR, meaning: "id of the conversation", not_null: true}
   org_id: {type: VARCHAR, meaning: "organisation after merges; empty = cannot be attributed"}
-  attribution: {type: VARCHAR, meaning: "what decided", not_null: true, accepted: [record, membership, all_memberships, none]}
+  attribution: {type: VARCHAR, meaning: "what decided. record: the organisation on the conversation; membership: the contact's single or primary one; all_memberships: the contact has several and none is primary; none: it has none", not_null: true, accepted: [record, membership, all_memberships, none]}
   contact_id: {type: VARCHAR, meaning: "contact who takes part"}
   started_at: {type: TIMESTAMP, meaning: "instant it was opened, else of its first known message", not_null: true}
   last_contact_at: {type: TIMESTAMP, meaning: "last message of the contact before the close of as_of", not_null: true}

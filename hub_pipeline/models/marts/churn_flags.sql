@@ -24,7 +24,7 @@ columns:
   days_until_churn: {type: BIGINT, meaning: "churn_date - as_of; negative when past", not_null: true}
   is_recent: {type: BOOLEAN, meaning: "churned within the last churn.recent_days days, (D-90, D]", not_null: true}
   churn_type: {type: VARCHAR, meaning: "voluntary; involuntary: it became unpaid or the reason is payment_failed; to_free: it runs on at no price", not_null: true, accepted: [voluntary, involuntary, to_free]}
-  cancel_reason: {type: VARCHAR, meaning: "reason code"}
+  cancel_reason: {type: VARCHAR, meaning: "reason code of the cancellation, as billing or HubSpot gives it"}
   cancel_comment: {type: VARCHAR, meaning: "reason in the customer's words"}
   recorded_on: {type: DATE, meaning: "local day on which the end became known", not_null: true}
   mrr_at_risk: {type: "DECIMAL(18,2)", meaning: "MRR of the subscription at the close of as_of, or of the day before the end if that is earlier; reporting currency"}

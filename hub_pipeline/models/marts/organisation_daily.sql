@@ -37,7 +37,7 @@ columns:
   seats: {type: BIGINT, meaning: "seats of running subscriptions; empty = unknown"}
   mrr: {type: "DECIMAL(18,2)", meaning: "monthly recurring revenue, reporting currency; empty = unknown"}
   tier: {type: VARCHAR, meaning: "A, B or C, or what was set by hand", not_null: true}
-  tier_source: {type: VARCHAR, meaning: "override, size or percentile", not_null: true, accepted: [override, size, percentile]}
+  tier_source: {type: VARCHAR, meaning: "override: set by hand; size: by MRR and seats; percentile: by rank of MRR", not_null: true, accepted: [override, size, percentile]}
   account_seats: {type: BIGINT, meaning: "known seats of the whole account", not_null: true}
   account_mrr: {type: "DECIMAL(18,2)", meaning: "known MRR of the whole account", not_null: true}
   account_organisations: {type: BIGINT, meaning: "organisations of the account", not_null: true}

@@ -22,7 +22,7 @@ columns:
   out_of_scope_reason: {type: VARCHAR, meaning: "no_subscription: orphan deal; self_serve_monthly: neither enterprise nor a term of a year; mrr_unknown: no exchange rate; mrr_not_over_threshold: at or below it", accepted: [no_subscription, self_serve_monthly, mrr_unknown, mrr_not_over_threshold]}
   status: {type: VARCHAR, meaning: "renewed, open, lost, missing, no_deal or orphan_deal", not_null: true, accepted: [renewed, open, lost, missing, no_deal, orphan_deal]}
   timing: {type: VARCHAR, meaning: "upcoming, in_window or overdue; empty without renew_by", accepted: [upcoming, in_window, overdue]}
-  renew_by: {type: DATE, meaning: "day by which to renew"}
+  renew_by: {type: DATE, meaning: "day by which to renew: the deal's, else the end of the term"}
   term_end: {type: DATE, meaning: "local day of the exclusive end of the term"}
   days_to_renew_by: {type: BIGINT, meaning: "renew_by - as_of; negative when past"}
   target_renew_by: {type: DATE, meaning: "renew_by - renewal.lead_days"}
@@ -31,7 +31,7 @@ columns:
   missed_lead_target: {type: BOOLEAN, meaning: "open with fewer than lead_days left, or won fewer than lead_days ahead", not_null: true}
   mrr_at_stake: {type: "DECIMAL(18,2)", meaning: "MRR of the contract at the close of as_of, reporting currency; empty for an orphan deal"}
   scheduled_cancel: {type: BOOLEAN, meaning: "its end by cancellation is known", not_null: true}
-  scheduled_end_on: {type: DATE, meaning: "that end"}
+  scheduled_end_on: {type: DATE, meaning: "local day of that end"}
   deal_name: {type: VARCHAR, meaning: "name of the deal"}
   deal_amount: {type: "DECIMAL(18,2)", meaning: "amount of the deal as typed, its own currency"}
   deal_currency: {type: VARCHAR, meaning: "currency of the deal"}

@@ -37,7 +37,7 @@ WITH completed AS (
         deal_type,
         plan,
         stage,
-        lower(status) AS status,
+        lower(nullif(trim(status), '')) AS status,
         amount,
         coalesce(upper(nullif(trim(currency), '')), $reporting_currency) AS currency,
         owner_id,

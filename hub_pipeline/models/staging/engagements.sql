@@ -24,7 +24,7 @@ columns:
 WITH completed AS (
     SELECT
         engagement_id,
-        lower(type) AS type,
+        lower(trim(type)) AS type,
         lower(direction) AS direction,
         contact_id,
         org_id,

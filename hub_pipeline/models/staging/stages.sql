@@ -9,7 +9,7 @@ columns:
   stage: {type: VARCHAR, meaning: "stage id", not_null: true}
   label: {type: VARCHAR, meaning: "name people see"}
   probability: {type: "DECIMAL(5,4)", meaning: "probability of winning in the pipeline's own settings"}
-  status: {type: VARCHAR, meaning: "open, won or lost"}
+  status: {type: VARCHAR, meaning: "open, won or lost", accepted: [open, won, lost]}
   recorded_at: {type: TIMESTAMP, meaning: "instant the row became known", not_null: true}
 ---*/
 WITH completed AS (
@@ -18,7 +18,7 @@ WITH completed AS (
         stage,
         label,
         probability,
-        lower(status) AS status,
+        lower(nullif(trim(status), '')) AS status,
         coalesce(recorded_at, TIMESTAMP '1970-01-01') AS recorded_at
     FROM inputs.stages
 )

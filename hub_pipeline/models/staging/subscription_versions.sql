@@ -46,7 +46,7 @@ WITH completed AS (
         seats,
         amount,
         coalesce(upper(nullif(trim(currency), '')), $reporting_currency) AS currency,
-        lower(status) AS status,
+        lower(trim(status)) AS status,
         effective_at,
         cancel_at,
         cancel_requested_at,

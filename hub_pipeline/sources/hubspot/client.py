@@ -197,9 +197,7 @@ class HubSpotClient:
         token = environment.hubspot_access_token.get_secret_value()
         address = checked_address(environment.hubspot_base_url, ADDRESS_VARIABLE)
         self._version = environment.hubspot_api_version
-        self.budget = budget or Budget(
-            "HubSpot", settings.time_budget_seconds, "hubspot.time_budget_seconds"
-        )
+        self.budget = budget or Budget("HubSpot", settings.time_budget_seconds, "hubspot.time_budget_seconds")
         self._pool = BoundedPool(self.budget, workers=settings.workers)
         configuration = Configuration(host=address)
         configuration.access_token = token
