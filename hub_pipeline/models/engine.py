@@ -18,11 +18,11 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 
-from hub_pipeline.errors import WarehouseError
 from hub_pipeline.models.contract import ModelError
 from hub_pipeline.models.graph import Catalog, Model, catalog
 from hub_pipeline.models.macros import create_macros
 from hub_pipeline.settings import Settings
+from hub_pipeline.warehouse.database import storage_error
 from hub_pipeline.warehouse.ledger import ensure_published_schema
 from hub_pipeline.warehouse.sql import ident, literal, qualified
 
@@ -406,16 +406,12 @@ def _roll_back(connection: duckdb.DuckDBPyConnection) -> None:
 def _plain_errors(model: Model) -> Iterator[None]:
     try:
         yield
-    except (
-        duckdb.IOException,
-        duckdb.OutOfMemoryException,
-        duckdb.FatalException,
-        duckdb.InternalException,
-    ) as error:
-        raise WarehouseError(
-            f"{model.name} could not be written: {_first_line(error)}. What was there before is kept."
-        ) from error
     except duckdb.Error as error:
+        # An internal error of a query is the query's, not a damaged file's.
+        internal = isinstance(error, duckdb.InternalException)
+        storage = None if internal else storage_error("the database file", error)
+        if storage is not None:
+            raise storage from error
         line = re.search(r"^LINE (\d+):", str(error), re.MULTILINE)
         # The statement has one line before the file's first.
         place = f":{max(int(line.group(1)) - 1, 1)}" if line else ""

@@ -198,20 +198,33 @@ _OF_THE_FILE = (
 def _plain_errors(path: Path) -> Iterator[None]:
     try:
         yield
-    except duckdb.OutOfMemoryException as error:
-        raise WarehouseError(
+    except duckdb.Error as error:
+        storage = storage_error(path, error)
+        if storage is None:
+            raise
+        raise storage from error
+
+
+def storage_error(path: Path | str, error: duckdb.Error) -> WarehouseError | None:
+    """The plain sentence for an error of the file, the disk or the memory; None for any other error.
+
+    Args:
+        path: the file, or words for it where its path is not known.
+        error: as DuckDB raised it.
+    """
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return WarehouseError(
             f"The work on {path} needs more memory than is allowed. What was committed is kept; "
             "give the machine more memory or fewer other programs, and run again."
-        ) from error
-    except duckdb.Error as error:
-        # A bad checksum and a failed commit on a full disk arrive as other kinds, known only by their text.
-        text = str(error)
-        if isinstance(error, _OF_THE_FILE) or _DISK_FULL.search(text) or _NOT_A_DATABASE.search(text):
-            raise _plain(path, error) from error
-        raise
+        )
+    # A bad checksum and a failed commit on a full disk arrive as other kinds, known only by their text.
+    text = str(error)
+    if isinstance(error, _OF_THE_FILE) or _DISK_FULL.search(text) or _NOT_A_DATABASE.search(text):
+        return _plain(path, error)
+    return None
 
 
-def _plain(path: Path, error: duckdb.Error) -> WarehouseError:
+def _plain(path: Path | str, error: duckdb.Error) -> WarehouseError:
     text = str(error)
     held = _HELD_BY.search(text)
     if held:
