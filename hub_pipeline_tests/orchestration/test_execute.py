@@ -120,6 +120,7 @@ def test_assets_carry_row_counts_lineage_and_check_results(published: tuple[Envi
     assert check.status.value == "SUCCEEDED"
 
 
+@pytest.mark.slow  # the quick suite shows the same on the demo company
 def test_the_same_day_again_changes_no_row_and_declares_a_dead_run_dead(
     published: tuple[Environment, RunReport],
 ) -> None:
@@ -145,6 +146,7 @@ def test_the_same_day_again_changes_no_row_and_declares_a_dead_run_dead(
     assert set(statuses.values()) == {dg.DagsterRunStatus.SUCCESS}
 
 
+@pytest.mark.slow  # the quick suite shows the same on the demo company
 def test_materialising_in_the_ui_does_what_the_command_line_does(
     published: tuple[Environment, RunReport], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
