@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import socket
 import subprocess
@@ -19,26 +18,17 @@ import hub_pipeline
 from hub_pipeline.orchestration.run import last_closed_day
 from hub_pipeline.report.settings import render_settings
 from hub_pipeline.settings import Settings
+from hub_pipeline_tests.commands import clean_environment, plain_sentence
 
 
 def hub(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    inherited = {
-        k: v for k, v in os.environ.items() if not k.startswith(("HUB_", "HUBSPOT_", "INTERCOM_", "DAGSTER_"))
-    }
     return subprocess.run(
         [sys.executable, "-m", "hub_pipeline.cli", *arguments],
-        env={**inherited, **environment},
+        env=clean_environment(**environment),
         capture_output=True,
         text=True,
         check=False,
     )
-
-
-def error_of(process: subprocess.CompletedProcess[str]) -> str:
-    lines = [line for line in process.stderr.splitlines() if line.startswith("Error: ")]
-    assert len(lines) == 1, process.stderr
-    assert "Traceback" not in process.stderr
-    return lines[0]
 
 
 def write_inputs(folder: Path, **tables: list[dict[str, object]]) -> Path:
@@ -99,13 +89,13 @@ def test_a_mistake_in_the_settings_is_named(tmp_path: Path, text: str, named: st
     file.write_text(text, encoding="utf-8")
     process = hub("settings", "--settings", str(file))
     assert process.returncode == 2
-    assert named in error_of(process)
+    assert named in plain_sentence(process)
 
 
 def test_a_settings_file_that_is_missing_is_named(tmp_path: Path) -> None:
     process = hub("settings", HUB_SETTINGS=str(tmp_path / "none.toml"))
     assert process.returncode == 2
-    assert "none.toml" in error_of(process)
+    assert "none.toml" in plain_sentence(process)
 
 
 def test_an_unknown_command_is_a_mistake_of_the_user() -> None:
@@ -151,7 +141,7 @@ def test_build_stops_at_a_blocking_check(tmp_path: Path) -> None:
         "build", "--inputs", str(inputs), "--warehouse", str(tmp_path / "own.duckdb"), "--as-of", "2026-06-30"
     )
     assert process.returncode == 4
-    assert "fx_rate_present" in error_of(process)
+    assert "fx_rate_present" in plain_sentence(process)
     shown = next(line for line in process.stdout.splitlines() if "fx_rate_present" in line)
     assert shown.startswith("error: ")
     assert "currencies_without_rate=[EUR]" in shown
@@ -175,7 +165,7 @@ def test_build_names_wrong_arguments(
     inputs = write_inputs(tmp_path / "inputs", **GROWTH)
     process = hub("build", "--inputs", str(inputs), "--warehouse", str(tmp_path / "own.duckdb"), *arguments)
     assert process.returncode == code
-    assert named in error_of(process)
+    assert named in plain_sentence(process)
 
 
 def test_build_refuses_a_file_that_is_no_canonical_table(tmp_path: Path) -> None:
@@ -183,7 +173,7 @@ def test_build_refuses_a_file_that_is_no_canonical_table(tmp_path: Path) -> None
     warehouse = tmp_path / "own.duckdb"
     process = hub("build", "--inputs", str(inputs), "--warehouse", str(warehouse), "--as-of", "2026-06-30")
     assert process.returncode == 4
-    assert "invoices" in error_of(process)
+    assert "invoices" in plain_sentence(process)
 
 
 @pytest.mark.parametrize("name", ["own.csv", "own.duckdb"])
@@ -193,7 +183,7 @@ def test_build_refuses_a_file_that_is_no_database_and_leaves_it_as_it_is(tmp_pat
     warehouse.write_text("org_id,name\no1,Nordwind\n", encoding="utf-8")
     process = hub("build", "--inputs", str(inputs), "--warehouse", str(warehouse), "--as-of", "2026-06-30")
     assert process.returncode == 5
-    assert f"{name} is not a DuckDB file" in error_of(process)
+    assert f"{name} is not a DuckDB file" in plain_sentence(process)
     assert warehouse.read_text(encoding="utf-8") == "org_id,name\no1,Nordwind\n"
 
 
@@ -202,20 +192,20 @@ def test_init_does_not_overwrite_a_file(tmp_path: Path) -> None:
     file.write_text("mine", encoding="utf-8")
     process = hub("init", "--output", str(file), HUBSPOT_ACCESS_TOKEN="x", HUB_DATA_DIR=str(tmp_path))
     assert process.returncode == 2
-    assert "settings.toml" in error_of(process)
+    assert "settings.toml" in plain_sentence(process)
     assert file.read_text(encoding="utf-8") == "mine"
 
 
 def test_rebuild_without_anything_to_rebuild_from_says_so(tmp_path: Path) -> None:
     process = hub("rebuild", HUB_DATA_DIR=str(tmp_path / "data"))
     assert process.returncode == 5
-    error_of(process)
+    plain_sentence(process)
 
 
 def test_a_token_file_that_is_missing_is_named(tmp_path: Path) -> None:
     process = hub("doctor", HUBSPOT_ACCESS_TOKEN_FILE=str(tmp_path / "secret"), HUB_DATA_DIR=str(tmp_path))
     assert process.returncode == 2
-    assert "HUBSPOT_ACCESS_TOKEN_FILE" in error_of(process)
+    assert "HUBSPOT_ACCESS_TOKEN_FILE" in plain_sentence(process)
 
 
 def test_a_data_folder_that_is_a_file_is_named_by_demo_and_doctor(tmp_path: Path) -> None:
@@ -223,10 +213,10 @@ def test_a_data_folder_that_is_a_file_is_named_by_demo_and_doctor(tmp_path: Path
     file.touch()
     process = hub("demo", HUB_DATA_DIR=str(file))
     assert process.returncode == 5
-    assert f"{file}/demo" in error_of(process)
+    assert f"{file}/demo" in plain_sentence(process)
     process = hub("doctor", HUB_DATA_DIR=str(file))
     assert process.returncode == 5
-    assert "data folder" in error_of(process)
+    assert "data folder" in plain_sentence(process)
     assert f"{file} is not a folder" in process.stdout
 
 
@@ -235,8 +225,8 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
         port = str(server.getsockname()[1])
         process = hub("ui", "--demo", "--port", port, HUB_DATA_DIR=str(tmp_path))
     assert process.returncode == 2
-    assert port in error_of(process)
-    assert "--port" in error_of(process)
+    assert port in plain_sentence(process)
+    assert "--port" in plain_sentence(process)
 
 
 def test_a_user_interface_that_ends_by_itself_is_an_error_without_dagsters_advice(tmp_path: Path) -> None:
@@ -266,5 +256,5 @@ def test_the_demo_ends_with_4_when_something_could_not_be_read(tmp_path: Path) -
     )
     process = hub("demo", HUB_DATA_DIR=str(tmp_path))
     assert process.returncode == 4
-    assert "customers__2026-09-30__full.csv.gz" in error_of(process)
+    assert "customers__2026-09-30__full.csv.gz" in plain_sentence(process)
     assert (folder / "warehouse.duckdb").exists()

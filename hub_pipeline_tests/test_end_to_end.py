@@ -27,6 +27,7 @@ from hub_pipeline.demo.run import SETTINGS_FILE
 from hub_pipeline.demo.serve import CompanyProcess, company_process, write_billing
 from hub_pipeline.warehouse.fingerprint import fingerprint
 from hub_pipeline.warehouse.lock import RunLock
+from hub_pipeline_tests.commands import clean_environment, plain_sentence
 
 TOKEN = "demo-hubspot-token"
 LISTS = (
@@ -52,13 +53,8 @@ class House:
         return self.data_dir / "warehouse.duckdb"
 
     def environment(self, **changes: str) -> dict[str, str]:
-        inherited = {
-            k: v
-            for k, v in os.environ.items()
-            if not k.startswith(("HUB_", "HUBSPOT_", "INTERCOM_", "DAGSTER_"))
-        }
         return {
-            **inherited,
+            **clean_environment(),
             "HUB_DATA_DIR": str(self.data_dir),
             "HUB_SETTINGS": str(SETTINGS_FILE),
             "HUBSPOT_ACCESS_TOKEN": TOKEN,
@@ -98,14 +94,6 @@ def differing(left: House, right: House) -> list[str]:
         for t in a[file].keys() | b[file].keys()
         if a[file].get(t) != b[file].get(t)
     ]
-
-
-def plain_sentence(process: subprocess.CompletedProcess[str]) -> str:
-    """The one line that a failed command leaves on standard error."""
-    lines = [line for line in process.stderr.splitlines() if line.startswith("Error: ")]
-    assert len(lines) == 1, process.stderr
-    assert "Traceback" not in process.stderr
-    return lines[0]
 
 
 @pytest.fixture(scope="module")
@@ -350,12 +338,9 @@ def test_a_future_day_is_refused(house: House) -> None:
 
 
 def test_without_any_source_it_says_what_is_missing(tmp_path: Path) -> None:
-    environment = {
-        k: v for k, v in os.environ.items() if not k.startswith(("HUB_", "HUBSPOT_", "INTERCOM_", "DAGSTER_"))
-    }
     process = subprocess.run(
         [sys.executable, "-m", "hub_pipeline.cli", "run"],
-        env={**environment, "HUB_DATA_DIR": str(tmp_path / "data")},
+        env=clean_environment(HUB_DATA_DIR=str(tmp_path / "data")),
         capture_output=True,
         text=True,
         check=False,

@@ -22,6 +22,7 @@ from hub_pipeline.demo.check import check
 from hub_pipeline.demo.company import build_company
 from hub_pipeline.warehouse.fingerprint import fingerprint
 from hub_pipeline_tests.browser import browser_page, chromium
+from hub_pipeline_tests.commands import clean_environment
 
 GROUPS = ("hubspot", "intercom", "billing", "inputs", "staging", "intermediate", "marts", "hub", "published")
 
@@ -34,10 +35,7 @@ def free_port() -> int:
 
 
 def demo_environment(folder: Path) -> dict[str, str]:
-    inherited = {
-        k: v for k, v in os.environ.items() if not k.startswith(("HUB_", "HUBSPOT_", "INTERCOM_", "DAGSTER_"))
-    }
-    return {**inherited, "HUB_DATA_DIR": str(folder)}
+    return clean_environment(HUB_DATA_DIR=str(folder))
 
 
 @pytest.fixture(scope="module")
