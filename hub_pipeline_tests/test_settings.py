@@ -15,7 +15,8 @@ from hub_pipeline.report.settings import render_settings
 from hub_pipeline.settings import COLUMN_MEANINGS, Settings
 from hub_pipeline.warehouse.database import open_published
 from hub_pipeline.warehouse.publish import publish
-from hub_pipeline_tests.test_cli import error_of, hub
+from hub_pipeline_tests.commands import plain_sentence
+from hub_pipeline_tests.test_cli import hub
 from hub_pipeline_tests.warehouse.support import COMPANIES, build_day, company, run
 
 
@@ -187,7 +188,7 @@ def test_init_does_not_look_at_the_settings_of_the_environment(tmp_path: Path) -
     for settings_file in (broken, tmp_path / "none.toml"):
         process = hub("init", "--output", str(tmp_path / "new.toml"), HUB_SETTINGS=str(settings_file))
         assert process.returncode == 2
-        assert "HUBSPOT_ACCESS_TOKEN" in error_of(process)
+        assert "HUBSPOT_ACCESS_TOKEN" in plain_sentence(process)
         assert settings_file.name not in process.stderr
 
 

@@ -321,12 +321,18 @@ class _Wire:
         simulator = self._simulator
         fault = simulator.faults.next(scope["method"], scope["path"])
         scope[FAULT] = fault
-        status = 0
+        started = False
+
+        def log(status: int) -> None:
+            kind = fault.kind.value if fault else None
+            simulator.hits.add(scope["method"], simulator.template(scope), status, kind)
 
         async def dated(message: Message) -> None:
-            nonlocal status
+            nonlocal started
             if message["type"] == "http.response.start":
-                status = message["status"]
+                started = True
+                # Before the first byte leaves: whoever has read an answer finds it in the log.
+                log(message["status"])
                 stamp = format_datetime(simulator.clock.now().replace(microsecond=0), usegmt=True)
                 message["headers"] = [*message["headers"], (b"date", stamp.encode())]
             await send(message)
@@ -340,15 +346,11 @@ class _Wire:
             await self._answer(fault, scope, receive, dated)
         except Exception:
             LOG.exception("The simulator failed on %s %s.", scope["method"], scope["path"])
-            status = 500
+            if not started:
+                log(500)  # The middleware outside this one answers it.
             raise
-        finally:
-            simulator.hits.add(
-                scope["method"],
-                simulator.template(scope),
-                status,
-                fault.kind.value if fault else None,
-            )
+        if not started:
+            log(0)
 
     async def _answer(self, fault: Fault | None, scope: Scope, receive: Receive, send: Send) -> None:
         simulator = self._simulator
