@@ -6,8 +6,9 @@ without knowing anything about the source.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,9 @@ class RawStream:
             e.g. ``landed AS r, unnest(r.items) AS t(item)``. Default ``landed AS r``.
         key: columns that identify a record.
         kind: ``versions``: as above. ``events``: immutable rows, INSERT of keys not yet there (property history,
-            conversation parts); no tombstones.
+            conversation parts); no tombstones. ``census``: its lines only name the live records of ``table``
+            (``select`` yields the key columns); no version is appended, and the end of a complete stream deletes
+            the live keys that were not named, exactly as a snapshot does.
         snapshot: a complete run lists every live record, so a live key that is absent is deleted at
             close(as_of) - 1 microsecond, once the stream has ended cleanly and passed the shrink guard.
         snapshot_where: which live keys the list could have named, as a condition on the table's columns; empty =
@@ -51,7 +54,7 @@ class RawStream:
     select: str
     key: tuple[str, ...] = ("id",)
     from_clause: str = "landed AS r"
-    kind: Literal["versions", "events"] = "versions"
+    kind: Literal["versions", "events", "census"] = "versions"
     snapshot: bool = True
     snapshot_where: str = ""
     also: tuple[RawStream, ...] = field(default=())
@@ -72,3 +75,38 @@ class StreamResult:
     requests: int = 0
     seconds: float = 0.0
     message: str = ""  # why it is not complete, for people
+    state: Mapping[str, Any] | None = (
+        None  # JSON that `Known.state` answers from the stream's commit on; None = as it was
+    )
+
+
+class Known(Protocol):
+    """What the warehouse knows of a source before and while it is read; safe to ask from any thread."""
+
+    def state(self, source: str, object_name: str) -> Mapping[str, Any]:
+        """What the last complete run of the stream left in `StreamResult.state`; empty before the first."""
+
+    def live_count(self, source: str, table: str) -> int:
+        """Records of a raw table that are neither archived, deleted nor merged away."""
+
+    def archived_ids(self, source: str, table: str) -> list[str]:
+        """Ids of records that are archived and not deleted."""
+
+    def live_ids(self, source: str, table: str, size: int) -> Iterator[list[str]]:
+        """Ids of live records, ascending as numbers where they are numbers, in lists of at most `size`."""
+
+
+class NothingKnown:
+    """An empty warehouse: everything is read in full."""
+
+    def state(self, source: str, object_name: str) -> Mapping[str, Any]:
+        return {}
+
+    def live_count(self, source: str, table: str) -> int:
+        return 0
+
+    def archived_ids(self, source: str, table: str) -> list[str]:
+        return []
+
+    def live_ids(self, source: str, table: str, size: int) -> Iterator[list[str]]:
+        return iter(())
