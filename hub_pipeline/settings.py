@@ -194,6 +194,9 @@ class HubSpotObject(_Group):
         default_factory=dict, description="canonical column -> name of the HubSpot property"
     )
     history: tuple[str, ...] = Field((), description="properties whose history is read")
+    read_properties: tuple[str, ...] = Field(
+        (), description="properties to read beside those of the mapping and the history; empty = all"
+    )
 
 
 #: Meaning of the canonical columns that models/inputs.yaml does not have under the same name.
@@ -314,8 +317,10 @@ def _hubspot_objects() -> dict[str, HubSpotObject]:
                 ("emails", "hs_email_subject", "hs_email_direction", "hs_email_status"),
                 ("calls", "hs_call_title", "hs_call_direction", "hs_call_status"),
                 ("meetings", "hs_meeting_title", "", "hs_meeting_outcome"),
+                ("communications", "hs_communication_body", "", ""),
             )
         },
+        **{name: o(object_type=name, optional=True) for name in ("tickets", "line_items")},
     }
 
 
@@ -359,6 +364,8 @@ class HubSpot(_Group):
         ),
         description="pairs of objects whose associations are read",
     )
+    users: bool = Field(True, description="whether users are read; needs the scope settings.users.read")
+    lists: tuple[str, ...] = Field((), description="ids of the lists (segments) whose members are read")
     post_sales_pipeline: str = Field(
         "post_sales", description="id of the pipeline that holds renewals and upsells"
     )

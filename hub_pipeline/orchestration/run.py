@@ -49,6 +49,7 @@ from hub_pipeline.sources.intercom.streams import (
 from hub_pipeline.sources.progress import NullProgress, Progress
 from hub_pipeline.warehouse import ledger
 from hub_pipeline.warehouse.database import Warehouse
+from hub_pipeline.warehouse.known import WarehouseKnown
 from hub_pipeline.warehouse.landing import LandedFile, LoadContext
 from hub_pipeline.warehouse.loader import RawLoader
 from hub_pipeline.warehouse.lock import Fence, RunLock
@@ -305,7 +306,6 @@ class DailyRun:
     def create_views(self, models: Iterable[Model] | None = None) -> tuple[ModelRun, ...]:
         """(Re)create the views of ``hub`` and count their rows."""
         ledger.ensure_published_schema(self.connection)
-        # Publishing writes it too; here the checks of hub.freshness can already see what this run delivered.
         ledger.record_freshness(self.connection, self.fence, self.as_of, self.results)
         runs = self._run(catalog().layer("hub") if models is None else models, None)
         counted = count_views(self.connection, runs)
@@ -340,7 +340,7 @@ class DailyRun:
         self.refuse_if_blocked()
         step = "publish", self.warehouse.published_path.name
         self.progress.start(*step, None)
-        result = publish(self.warehouse, self.connection, self.fence, self.load, self.settings, self.results)
+        result = publish(self.warehouse, self.connection, self.fence, self.load, self.settings)
         self.progress.advance(*step, len(result.tables))
         self.progress.finish(*step)
         self.published = result.path
@@ -439,7 +439,9 @@ class DailyRun:
     ) -> Iterator[tuple[RawStream, list[LandedFile], StreamResult]]:
         settings = self.settings if objects is None else _narrowed(self.settings, set(objects))
         extract = hubspot.extract if source == "hubspot" else intercom.extract
-        yield from extract(settings, self.environment, self.warehouse.landing_root, self.load, self.progress)
+        known = WarehouseKnown(self.connection)
+        root = self.warehouse.landing_root
+        yield from extract(settings, self.environment, root, self.load, self.progress, known)
 
     def _load_stream(self, stream: RawStream, files: list[LandedFile], result: StreamResult) -> StreamResult:
         self._loader.load_missing(stream)
@@ -469,7 +471,7 @@ def _hubspot_tables() -> list[RawStream]:
         *derived,
         account_stream(),
         owners_stream(),
-        pipelines_stream(),
+        pipelines_stream([]),
         properties_stream([]),
         associations_stream([]),
     ]

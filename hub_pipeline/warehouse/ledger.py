@@ -27,7 +27,7 @@ from hub_pipeline.warehouse.raw import StreamResult
 from hub_pipeline.warehouse.sql import ident, literal, qualified
 
 #: Version of the tables below. A build file with a higher one was written by a newer program and is refused.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _TABLES = """
 CREATE SCHEMA IF NOT EXISTS _ledger;
@@ -46,7 +46,7 @@ CREATE TABLE _ledger.streams (
     source VARCHAR NOT NULL, object VARCHAR NOT NULL, run_id VARCHAR NOT NULL, as_of DATE NOT NULL,
     status VARCHAR NOT NULL, records BIGINT NOT NULL, inserted BIGINT NOT NULL, deleted BIGINT NOT NULL,
     quarantined BIGINT NOT NULL, requests BIGINT NOT NULL, seconds DOUBLE NOT NULL, message VARCHAR NOT NULL,
-    data_through TIMESTAMP, finished_at TIMESTAMP NOT NULL,
+    data_through TIMESTAMP, finished_at TIMESTAMP NOT NULL, state VARCHAR,
     PRIMARY KEY (source, object, run_id));
 CREATE TABLE _ledger.publishes (
     run_id VARCHAR NOT NULL, as_of DATE NOT NULL, known_at DATE NOT NULL, close TIMESTAMP NOT NULL,
@@ -54,6 +54,17 @@ CREATE TABLE _ledger.publishes (
 CREATE TABLE _ledger.settings_versions (
     hash VARCHAR PRIMARY KEY, json VARCHAR NOT NULL, first_as_of DATE NOT NULL, models_version INTEGER NOT NULL);
 """
+
+_ERASURES = """
+CREATE TABLE _ledger.erasures (
+    erased_at TIMESTAMP NOT NULL, run_id VARCHAR NOT NULL, reason VARCHAR NOT NULL, persons BIGINT NOT NULL,
+    removed_rows BIGINT NOT NULL, changed_values BIGINT NOT NULL, landing_files BIGINT NOT NULL,
+    rewritten_at TIMESTAMP);
+"""
+_TABLES += _ERASURES
+
+#: What brings the tables of an older program up to the version it stands under.
+_UPGRADES: dict[int, str] = {2: "ALTER TABLE _ledger.streams ADD COLUMN state VARCHAR;" + _ERASURES}
 
 _PUBLISHED_TABLES = """
 CREATE SCHEMA IF NOT EXISTS _published;
@@ -150,13 +161,13 @@ REBUILD = (
 
 
 def create(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create the ledger in a new build file; in an existing one check that this program understands it.
+    """Create the ledger in a new build file; bring one of an older program up to this one's version.
 
     Raises:
         WarehouseError: the file was written by a newer version of the program.
     """
     if is_present(connection):
-        check_version(connection)
+        _upgrade(connection, check_version(connection))
         return
     connection.execute("BEGIN")
     try:
@@ -168,6 +179,20 @@ def create(connection: duckdb.DuckDBPyConnection) -> None:
         _rollback(connection)
         raise
     ensure_published_schema(connection)
+
+
+def _upgrade(connection: duckdb.DuckDBPyConnection, version: int) -> None:
+    if version == SCHEMA_VERSION:
+        return
+    connection.execute("BEGIN")
+    try:
+        for number in range(version + 1, SCHEMA_VERSION + 1):
+            connection.execute(_UPGRADES[number])
+        connection.execute("UPDATE _ledger.schema_version SET version = $v", {"v": SCHEMA_VERSION})
+        connection.execute("COMMIT")
+    except BaseException:
+        _rollback(connection)
+        raise
 
 
 def ensure_published_schema(connection: duckdb.DuckDBPyConnection) -> None:
@@ -200,8 +225,11 @@ def is_present(connection: duckdb.DuckDBPyConnection) -> bool:
     return row is not None and row[0] == 1
 
 
-def check_version(connection: duckdb.DuckDBPyConnection) -> None:
+def check_version(connection: duckdb.DuckDBPyConnection) -> int:
     """Refuse a build file of a newer program.
+
+    Returns:
+        The version of its tables, at most `SCHEMA_VERSION`.
 
     Raises:
         WarehouseError: its schema version is higher than `SCHEMA_VERSION`.
@@ -213,6 +241,7 @@ def check_version(connection: duckdb.DuckDBPyConnection) -> None:
             f"The build file was written by a newer hub-pipeline (schema version {version}, this program knows "
             f"{SCHEMA_VERSION}). Nothing was changed; install that version or a later one."
         )
+    return int(version)
 
 
 def verify(connection: duckdb.DuckDBPyConnection, state_path: Path) -> None:
@@ -449,8 +478,10 @@ def record_stream(
 ) -> None:
     """Write how a stream of a run ended; part of the caller's transaction. The last word of a run replaces."""
     connection.execute(
-        "INSERT OR REPLACE INTO _ledger.streams VALUES ($source, $object, $run_id, $as_of, $status, $records, "
-        "$inserted, $deleted, $quarantined, $requests, $seconds, $message, $data_through, $now)",
+        "INSERT OR REPLACE INTO _ledger.streams BY NAME SELECT $source AS source, $object AS object, "
+        "$run_id AS run_id, $as_of AS as_of, $status AS status, $records AS records, $inserted AS inserted, "
+        "$deleted AS deleted, $quarantined AS quarantined, $requests AS requests, $seconds AS seconds, "
+        "$message AS message, $data_through AS data_through, $now AS finished_at, $state AS state",
         {
             "source": result.source,
             "object": result.object,
@@ -466,6 +497,7 @@ def record_stream(
             "message": result.message,
             "data_through": data_through,
             "now": _now(),
+            "state": None if result.state is None else json.dumps(result.state, sort_keys=True),
         },
     )
 

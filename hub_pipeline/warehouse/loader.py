@@ -65,11 +65,11 @@ _OPTIONAL: dict[str, str] = {
     "_deleted_at": "TIMESTAMP",
     "_merged_into": "VARCHAR",
 }
-_LATEST_FIRST = (
+LATEST_FIRST = (
     "_changed_at DESC, _recorded_at DESC, _run_id DESC, "
     "(_deleted_at IS NULL AND _archived_at IS NULL AND _merged_into IS NULL) DESC, _hash DESC"
 )
-_LIVE = "(_deleted_at IS NULL AND _archived_at IS NULL AND _merged_into IS NULL)"
+LIVE = "(_deleted_at IS NULL AND _archived_at IS NULL AND _merged_into IS NULL)"
 _SCALARS = ("VARCHAR", "BIGINT", "INTEGER", "DOUBLE", "BOOLEAN", "DATE", "TIMESTAMP", "DECIMAL", "JSON")
 
 DEFINITION_NAME = "stream.definition"
@@ -170,7 +170,7 @@ class RawLoader:
             self._connection.execute("DROP TABLE temp.main.landed")
             crash_point("raw.commit")
         crash_point("raw.commit.after")
-        self._seen.setdefault(stream.table, set()).add(file.path)
+        self._seen.setdefault(stream.object, set()).add(file.path)
         return inserted
 
     def load_missing(self, stream: RawStream) -> int:
@@ -207,14 +207,16 @@ class RawLoader:
         max_shrink: Decimal | float,
         accept_shrink: bool = False,
     ) -> StreamResult:
-        """End a stream: shrink guard, tombstones for records that are gone, and the stream's row, in one transaction.
+        """End a stream: shrink guard, tombstones for records that are gone, and the stream's row with its state, in
+        one transaction.
 
-        Only a ``complete`` result makes tombstones. A list is refused when it holds fewer live records than
+        Only a ``complete`` result of a snapshot or census makes tombstones; losers of merges get theirs first, so
+        that they are not taken for deleted. A list is refused when it holds fewer live records than
         (1 - max_shrink) of those that were live before this run; exactly that share passes.
 
         Args:
             stream: the stream; ``also`` streams are ended with it.
-            files: all its files of this run.
+            files: all its files: of this run, and those of an earlier, killed one that this run went on from.
             result: what the source says about the stream.
             max_shrink: share of the live records that may be gone, 0 to 1.
             accept_shrink: believe the list however short it is.
@@ -228,13 +230,13 @@ class RawLoader:
         self.ensure_tables(stream)
         self.load_missing(stream)
         for one in (stream, *stream.also):
-            if result.status == "complete" and one.snapshot and one.kind == "versions":
+            if result.status == "complete" and _names_all(one):
                 self._complete_seen(stream, files)
-                if not accept_shrink:
+                if one.guarded and not accept_shrink:
                     self._guard(one, Decimal(str(max_shrink)))
         if result.status == "complete":
             self._write_complete(stream, files, result)
-        return self._finish(stream, self._load, result)
+        return self._finish(stream, self._load, files, result)
 
     # Tables
 
@@ -256,6 +258,8 @@ class RawLoader:
             ).fetchall()
         )
         statements: list[str] = []
+        if existing and stream.kind == "census":
+            return
         if not existing:
             columns = ", ".join(f"{ident(c)} {t}" for c, t in {**stream.columns, **BOOKKEEPING}.items())
             statements += [f"CREATE SCHEMA IF NOT EXISTS {ident(schema)}", f"CREATE TABLE {name} ({columns})"]
@@ -269,14 +273,14 @@ class RawLoader:
                     statements.append(f"ALTER TABLE {name} ALTER COLUMN {ident(column)} TYPE VARCHAR")
         if not statements:
             return
-        if stream.kind == "versions":
+        if stream.kind != "events":
             statements.append(
                 f"CREATE OR REPLACE VIEW {qualified(schema, stream.table + '_current')} AS SELECT * FROM {name} "
-                f"QUALIFY row_number() OVER (PARTITION BY {idents(stream.key)} ORDER BY {_LATEST_FIRST}) = 1"
+                f"QUALIFY row_number() OVER (PARTITION BY {idents(stream.key)} ORDER BY {LATEST_FIRST}) = 1"
             )
         statements.append(f"COMMENT ON TABLE {name} IS {literal(stream.comment)}")
         view = qualified(schema, stream.table + "_current")
-        if stream.kind == "versions" and existing:
+        if stream.kind != "events" and existing:
             statements.insert(0, f"DROP VIEW IF EXISTS {view}")
         with ledger.transaction(self._connection, self._fence):
             for statement in statements:
@@ -342,7 +346,7 @@ class RawLoader:
             SELECT * REPLACE (coalesce(_own, $observed) AS _changed_at)
             FROM dated
             QUALIFY row_number() OVER (
-                PARTITION BY {keys}, coalesce(_own, $observed) ORDER BY {_LIVE} DESC, _hash DESC) = 1
+                PARTITION BY {keys}, coalesce(_own, $observed) ORDER BY {LIVE} DESC, _hash DESC) = 1
             """,
             {"horizon": horizon, "observed": _observed(file.close)},
         )
@@ -358,12 +362,14 @@ class RawLoader:
     def _append(self, stream: RawStream, file: LandedFile) -> int:
         columns = self._incoming(stream, file)
         name = qualified(raw_schema(stream.source), stream.table)
+        if _names_all(stream):
+            self._note_seen(stream)
         if stream.kind == "events":
             inserted = self._append_events(stream, file, columns, name)
-        else:
-            if stream.snapshot:
-                self._note_seen(stream)
+        elif stream.kind == "versions":
             inserted = self._append_versions(stream, file, columns, name)
+        else:
+            inserted = 0
         self._connection.execute("DROP TABLE temp.main.incoming")
         return inserted
 
@@ -376,7 +382,7 @@ class RawLoader:
                 _archived_at, _deleted_at, _merged_into, _hash, $run_id AS _run_id
             FROM temp.main.incoming AS i
             WHERE NOT EXISTS (SELECT 1 FROM {name} AS t WHERE {_same("t", "i", stream.key)})
-            QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {_LIVE} DESC, _changed_at DESC, _hash DESC) = 1
+            QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {LIVE} DESC, _changed_at DESC, _hash DESC) = 1
             """,
             {"floor": file.floor, "run_id": file.run_id},
         ).fetchone()
@@ -389,11 +395,11 @@ class RawLoader:
             f"""
             INSERT INTO {name} BY NAME
             WITH earlier AS (
-                SELECT {keys}, _changed_at, _hash, {_LIVE} AS _live
+                SELECT {keys}, _changed_at, _hash, {LIVE} AS _live
                 FROM {name} AS t
                 WHERE _run_id <> $run_id
                     AND EXISTS (SELECT 1 FROM temp.main.incoming AS i WHERE {_same("t", "i", stream.key)})
-                QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {_LATEST_FIRST}) = 1),
+                QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {LATEST_FIRST}) = 1),
             compared AS (
                 SELECT i.*, e._changed_at AS _before,
                     e._changed_at IS NULL AS _is_first,
@@ -426,7 +432,7 @@ class RawLoader:
 
     def _seen_table(self, stream: RawStream) -> str:
         """Keys that this run's list named; named after the run, because a connection may see several."""
-        return f"seen_{stream.source}_{stream.table}_{self._load.run_id}"
+        return f"seen_{stream.source}_{stream.object}_{stream.table}_{self._load.run_id}"
 
     def _note_seen(self, stream: RawStream) -> None:
         table = self._seen_table(stream)
@@ -436,18 +442,18 @@ class RawLoader:
             f"FROM temp.main.incoming LIMIT 0"
         )
         self._connection.execute(
-            f"INSERT INTO temp.main.{ident(table)} SELECT {keys}, {_LIVE} FROM temp.main.incoming"
+            f"INSERT INTO temp.main.{ident(table)} SELECT {keys}, {LIVE} FROM temp.main.incoming"
         )
 
     def _complete_seen(self, stream: RawStream, files: Iterable[LandedFile]) -> None:
         """Note the keys of files that were loaded before this loader existed, and make the tables for no file."""
-        noted = self._seen.setdefault(stream.table, set())
+        noted = self._seen.setdefault(stream.object, set())
         for file in files:
             if file.path in noted:
                 continue
             self._read_landed(stream, file)
             for one in (stream, *stream.also):
-                if one.kind == "versions" and one.snapshot:
+                if _names_all(one):
                     self._incoming(one, file)
                     self._note_seen(one)
                     self._connection.execute("DROP TABLE temp.main.incoming")
@@ -467,9 +473,9 @@ class RawLoader:
         row = self._connection.execute(
             f"""
             WITH latest AS (
-                SELECT {keys}, {_LIVE} AS live FROM {name}
+                SELECT {keys}, {LIVE} AS live FROM {name}
                 WHERE _run_id <> $run_id AND ({stream.snapshot_where or "true"})
-                QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {_LATEST_FIRST}) = 1),
+                QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {LATEST_FIRST}) = 1),
             before AS (SELECT {keys} FROM latest WHERE live),
             seen AS (
                 SELECT {keys}, bool_or(live) AS live FROM temp.main.{ident(self._seen_table(stream))} GROUP BY ALL)
@@ -489,12 +495,17 @@ class RawLoader:
                 "run again with --accept-shrink."
             )
 
-    def _finish(self, stream: RawStream, load: LoadContext, result: StreamResult) -> StreamResult:
+    def _finish(
+        self, stream: RawStream, load: LoadContext, files: Sequence[LandedFile], result: StreamResult
+    ) -> StreamResult:
         deleted = 0
         with ledger.transaction(self._connection, self._fence):
             for one in (stream, *stream.also):
-                if result.status == "complete" and one.snapshot and one.kind == "versions":
-                    deleted += self._tombstone(one, load)
+                if one.merges:
+                    self._mark_losers(one, load)
+            for one in (stream, *stream.also):
+                if result.status == "complete" and _names_all(one):
+                    deleted += self._tombstone(one, load, files)
             row = self._connection.execute(
                 "SELECT coalesce(sum(inserted), 0) FROM _ledger.files "
                 "WHERE source = $source AND object = $object AND run_id = $run_id",
@@ -507,27 +518,65 @@ class RawLoader:
         crash_point("stream.commit.after")
         for one in (stream, *stream.also):
             self._connection.execute(f"DROP TABLE IF EXISTS temp.main.{ident(self._seen_table(one))}")
-        self._seen.pop(stream.table, None)
+        self._seen.pop(stream.object, None)
         return done
 
-    def _tombstone(self, stream: RawStream, load: LoadContext) -> int:
-        name = qualified(raw_schema(stream.source), stream.table)
-        columns = dict(
+    def _payload(self, stream: RawStream, table: str) -> dict[str, str]:
+        """Columns of a raw table without the bookkeeping, in order; empty if there is no such table."""
+        return dict(
             self._connection.execute(
                 "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = current_database() "
                 "AND schema_name = $schema AND table_name = $table AND NOT list_contains($own, column_name) "
                 "ORDER BY column_index",
-                {"schema": raw_schema(stream.source), "table": stream.table, "own": list(BOOKKEEPING)},
+                {"schema": raw_schema(stream.source), "table": table, "own": list(BOOKKEEPING)},
             ).fetchall()
         )
+
+    def _mark_losers(self, stream: RawStream, load: LoadContext) -> None:
+        """A version with ``_merged_into`` for each record that a merge names as its loser and that has none yet."""
+        columns = self._payload(stream, stream.merges)
+        if not columns:
+            return
+        schema = raw_schema(stream.source)
+        name, merges = qualified(schema, stream.merges), qualified(schema, stream.table)
+        payload = idents(columns)
+        scope = f"WHERE object = {literal(stream.merges)}" if "object" in stream.columns else ""
+        self._connection.execute(
+            f"""
+            INSERT INTO {name} BY NAME
+            WITH merged AS (
+                SELECT loser_id, first(winner_id ORDER BY _changed_at, winner_id) AS winner_id
+                FROM {merges} {scope} GROUP BY loser_id),
+            latest AS (
+                SELECT {payload}, _changed_at, _merged_into FROM {name}
+                WHERE id IN (SELECT loser_id FROM merged)
+                QUALIFY row_number() OVER (PARTITION BY id ORDER BY {LATEST_FIRST}) = 1),
+            lost AS (
+                SELECT {idents(columns, "l.")}, greatest(l._changed_at, $observed) AS _changed_at,
+                    NULL::TIMESTAMP AS _archived_at, NULL::TIMESTAMP AS _deleted_at, m.winner_id AS _merged_into
+                FROM latest AS l JOIN merged AS m ON m.loser_id = l.id
+                WHERE l._merged_into IS NULL)
+            SELECT {payload}, _changed_at, greatest(_changed_at, $floor) AS _recorded_at,
+                _archived_at, _deleted_at, _merged_into, {_hash_of(columns)} AS _hash, $run_id AS _run_id
+            FROM lost
+            """,
+            {"observed": _observed(load.close), "floor": load.floor, "run_id": load.run_id},
+        )
+
+    def _tombstone(self, stream: RawStream, load: LoadContext, files: Sequence[LandedFile]) -> int:
+        name = qualified(raw_schema(stream.source), stream.table)
+        columns = self._payload(stream, stream.table)
         keys = idents(stream.key)
+        # What came in while the census was taken may have been made after its place in the list had gone by.
+        before = min([load.run_id, *(file.run_id for file in files)])
+        known = f"_run_id < {literal(before)}" if stream.kind == "census" else "true"
         payload = idents(columns)
         row = self._connection.execute(
             f"""
             INSERT INTO {name} BY NAME
             WITH latest AS (
-                SELECT {payload}, _changed_at, {_LIVE} AS _live FROM {name}
-                QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {_LATEST_FIRST}) = 1),
+                SELECT {payload}, _changed_at, {LIVE} AND {known} AS _live FROM {name}
+                QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {LATEST_FIRST}) = 1),
             gone AS (
                 SELECT {payload}, greatest(_changed_at, $observed) AS _changed_at,
                     greatest(_changed_at, $observed) AS _deleted_at,
@@ -573,7 +622,7 @@ class RawLoader:
             "close": self._load.close.isoformat(),
             "floor": self._load.floor.isoformat() if self._load.floor else None,
             "started_at": self._load.started_at.isoformat(),
-            "files": [file.path.name for file in files],
+            "files": [f"{file.run_id}/{file.path.name}" for file in files],
             "result": asdict(result),
         }
         write_durably(folder / COMPLETE_NAME, json.dumps(content, indent=1).encode())
@@ -590,14 +639,15 @@ class RawLoader:
             {"source": stream.source, "object": stream.object, "run_id": run_id},
         ).fetchone()
         if complete.exists() and ended is None:
-            load, names, result = _read_complete(complete, run_id)
-            self._complete_seen(stream, [file for file in files if file.path.name in names])
-            self._finish(stream, load, result)
+            load, paths, result = _read_complete(complete, run_id)
+            listed = [LandedFile.read(record_of(path)) for path in paths]
+            self._complete_seen(stream, listed)
+            self._finish(stream, load, listed, result)
         else:
             # Keys of an earlier run must not count as seen by this one.
             for one in (stream, *stream.also):
                 self._connection.execute(f"DROP TABLE IF EXISTS temp.main.{ident(self._seen_table(one))}")
-            self._seen.pop(stream.table, None)
+            self._seen.pop(stream.object, None)
         return inserted
 
 
@@ -660,7 +710,17 @@ def _stream_from(values: dict[str, Any]) -> RawStream:
     return RawStream(**{**values, "key": tuple(values["key"]), "also": also})
 
 
-def _read_complete(path: Path, run_id: str) -> tuple[LoadContext, set[str], StreamResult]:
+def record_of(path: Path) -> Path:
+    """The record file of a landing file."""
+    return path.with_name(path.name.removesuffix(".ndjson.zst") + ".json")
+
+
+def _names_all(stream: RawStream) -> bool:
+    """Whether a complete list of this stream names every live record."""
+    return stream.kind == "census" or (stream.kind == "versions" and stream.snapshot)
+
+
+def _read_complete(path: Path, run_id: str) -> tuple[LoadContext, list[Path], StreamResult]:
     try:
         values = json.loads(path.read_bytes())
         load = LoadContext(
@@ -670,7 +730,9 @@ def _read_complete(path: Path, run_id: str) -> tuple[LoadContext, set[str], Stre
             floor=datetime.fromisoformat(values["floor"]) if values["floor"] else None,
             started_at=datetime.fromisoformat(values["started_at"]),
         )
-        return load, set(values["files"]), StreamResult(**values["result"])
+        # Before runs could go on from earlier ones the name alone was kept.
+        names = [name if "/" in name else f"{run_id}/{name}" for name in values["files"]]
+        return load, [path.parent.parent / name for name in names], StreamResult(**values["result"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WarehouseError(f"The landing record {path} cannot be read: {error}.") from error
 

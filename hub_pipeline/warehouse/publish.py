@@ -26,7 +26,6 @@ from hub_pipeline.warehouse.crashpoints import crash_point
 from hub_pipeline.warehouse.database import Warehouse, open_published
 from hub_pipeline.warehouse.landing import LoadContext, fsync_folder
 from hub_pipeline.warehouse.lock import Fence
-from hub_pipeline.warehouse.raw import StreamResult
 from hub_pipeline.warehouse.sql import ident, literal, qualified
 
 #: What analysts get; raw stays in the build file.
@@ -96,12 +95,11 @@ def publish(
     fence: Fence,
     load: LoadContext,
     settings: Settings,
-    results: Sequence[StreamResult],
     known_at: date | None = None,
 ) -> PublishResult:
     """Publish what the build file holds for a day, after its blocking checks have passed.
 
-    Order of the durable steps: freshness and settings version, the new file written and verified beside the old
+    Order of the durable steps: the settings version, the new file written and verified beside the old
     one, the intent in the ledger (from here on nothing can be recorded before the day's close), the swap, the
     record of the publish. Comments of tables, views and columns are those of the build file.
 
@@ -111,7 +109,6 @@ def publish(
         fence: the run's right to commit.
         load: the run; its as_of is the day that is published.
         settings: for the version kept, and mode and group of the file.
-        results: what each stream delivered, for ``_published.freshness``.
         known_at: the day of knowledge; as_of by default.
 
     Raises:
@@ -124,7 +121,6 @@ def publish(
     group = _group_id(settings.publish.group)
     known = known_at or load.as_of
     remove_leftovers(warehouse)
-    ledger.record_freshness(connection, fence, load.as_of, results)
     ledger.record_settings(
         connection, fence, settings.settings_hash(), settings.hashed_json(), load.as_of, MODELS_VERSION
     )

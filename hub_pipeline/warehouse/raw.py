@@ -42,6 +42,10 @@ class RawStream:
             close(as_of) - 1 microsecond, once the stream has ended cleanly and passed the shrink guard.
         snapshot_where: which live keys the list could have named, as a condition on the table's columns; empty =
             all. Lets a stream of which a part could not be read leave that part alone.
+        merges: for ``events`` with columns ``loser_id`` and ``winner_id``: the table (key ``id``) whose losers get a
+            version with ``_merged_into``, dated by the run that first saw the merge.
+        guarded: a complete list that is much shorter than what was live is refused (shrink guard). False where
+            people rightly empty a list, such as the members of a team.
         also: further streams read from the same files in the same transaction.
         comment: what the table holds, for COMMENT ON TABLE.
     """
@@ -57,6 +61,8 @@ class RawStream:
     kind: Literal["versions", "events", "census"] = "versions"
     snapshot: bool = True
     snapshot_where: str = ""
+    guarded: bool = True
+    merges: str = ""
     also: tuple[RawStream, ...] = field(default=())
     comment: str = ""
 

@@ -290,7 +290,7 @@ def test_links_parts_foreign_names_and_young_files_are_not_read_and_are_named(
     secret.write_text(SUBSCRIPTIONS + "\n" + GOOD.replace("s1", "stolen"))
     (billing.folder / NAME).symlink_to(secret)
     billing.put("subscriptions__2026-10-02__delta.csv.part", "half")
-    billing.put("invoices__2026-10-02.csv", "a\n1\n")
+    billing.put("payments__2026-10-02.csv", "a\n1\n")
     billing.put("subscriptions__2026-02-30.csv", "a\n1\n")
     for path in billing.folder.iterdir():
         os.utime(path, (0, 0), follow_symlinks=False)
@@ -299,7 +299,7 @@ def test_links_parts_foreign_names_and_young_files_are_not_read_and_are_named(
     assert ids(billing) == ["s1"]
     assert old.exists()
     assert f"refused: crm/{NAME}: a symbolic link" in message
-    assert "not mapped: crm/invoices__2026-10-02.csv, crm/subscriptions__2026-02-30.csv" in message
+    assert "not mapped: crm/payments__2026-10-02.csv, crm/subscriptions__2026-02-30.csv" in message
     assert (
         "waiting: crm/subscriptions__2026-10-02__delta.csv.part, crm/subscriptions__2026-10-03__delta.csv"
         in message

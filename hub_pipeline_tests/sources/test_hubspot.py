@@ -17,7 +17,7 @@ from hub_pipeline.demo.serve import serving
 from hub_pipeline.errors import ConfigurationError
 from hub_pipeline.settings import Settings
 from hub_pipeline.sources import hubspot, transport
-from hub_pipeline.sources.hubspot.extraction import lines_of, wrapped
+from hub_pipeline.sources.hubspot.pages import lines_of, wrapped
 from hub_pipeline.sources.hubspot.streams import object_stream, property_columns
 from hub_pipeline.sources.progress import NullProgress
 from hub_pipeline.warehouse.landing import LoadContext

@@ -13,7 +13,7 @@ from typing import Any
 
 from hub_pipeline.errors import HubPipelineError
 from hub_pipeline.settings import Settings
-from hub_pipeline.warehouse.ledger import finish_run
+from hub_pipeline.warehouse.ledger import finish_run, record_freshness
 from hub_pipeline.warehouse.publish import publish
 from hub_pipeline.warehouse.raw import StreamResult
 from hub_pipeline_tests.warehouse.support import COMPANIES, DAY, OWNERS, build_day, company, run
@@ -44,7 +44,8 @@ def main(data_dir: Path, day: int) -> None:
         results.append(one.loader.finish_stream(COMPANIES, files, result, 0.2))
         results.append(one.take(OWNERS, [{"id": str(i), "email": f"{i + day // 2}@x"} for i in range(10)]))
         build_day(one)
-        publish(one.warehouse, one.connection, one.fence, one.load, Settings(), results)
+        record_freshness(one.connection, one.fence, one.load.as_of, results)
+        publish(one.warehouse, one.connection, one.fence, one.load, Settings())
         finish_run(one.connection, one.fence)
 
 

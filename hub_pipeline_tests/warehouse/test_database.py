@@ -195,7 +195,7 @@ def test_a_build_file_of_a_newer_program_is_refused(tmp_path: Path) -> None:
     with Warehouse.in_folder(tmp_path).connect() as connection:
         connection.execute("UPDATE _ledger.schema_version SET version = 99")
     with pytest.raises(
-        WarehouseError, match=r"newer hub-pipeline \(schema version 99, this program knows 1\)"
+        WarehouseError, match=r"newer hub-pipeline \(schema version 99, this program knows 2\)"
     ):
         open_warehouse(tmp_path)
 

@@ -38,7 +38,7 @@ def test_every_view_of_schema_hub_is_read_by_duckdb_1_2(tmp_path: Path) -> None:
     with run(tmp_path / "data") as one:
         load_inputs(one.connection, empty, Settings())
         build(one.connection, DAY, settings=Settings())
-        result = publish(one.warehouse, one.connection, one.fence, one.load, Settings(), [])
+        result = publish(one.warehouse, one.connection, one.fence, one.load, Settings())
     answer = subprocess.run(
         [sys.executable, "-c", READ_ALL, str(result.path)],
         capture_output=True, text=True, env={"PYTHONPATH": str(OLD_CLIENT)}, check=True,

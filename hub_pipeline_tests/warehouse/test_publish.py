@@ -16,6 +16,7 @@ from hub_pipeline.errors import ConfigurationError, LockHeldError, WarehouseErro
 from hub_pipeline.settings import Settings
 from hub_pipeline.warehouse.database import open_published
 from hub_pipeline.warehouse.fingerprint import fingerprint
+from hub_pipeline.warehouse.ledger import record_freshness
 from hub_pipeline.warehouse.publish import PublishResult, publish
 from hub_pipeline.warehouse.raw import StreamResult
 from hub_pipeline_tests.warehouse.support import COMPANIES, DAY, Run, build_day, company, run
@@ -27,7 +28,8 @@ OLD_CLIENT = ROOT / ".cache" / "old-duckdb"
 def publish_all(one: Run, settings: Settings | None = None) -> PublishResult:
     result = one.take(COMPANIES, [company("1", seats=12), company("2", name="O'Hara; --", seats=3)])
     build_day(one)
-    return publish(one.warehouse, one.connection, one.fence, one.load, settings or Settings(), [result])
+    record_freshness(one.connection, one.fence, one.load.as_of, [result])
+    return publish(one.warehouse, one.connection, one.fence, one.load, settings or Settings())
 
 
 def test_the_published_file_holds_tables_views_comments_and_no_raw(tmp_path: Path) -> None:
@@ -136,7 +138,7 @@ def test_a_reader_with_the_old_file_open_keeps_it_and_does_not_block_the_run(tmp
                 COMPANIES, [company("1", seats=100, updated="2026-10-09T00:00:00"), company("2", seats=3)]
             )
             build_day(two)
-            publish(two.warehouse, two.connection, two.fence, two.load, Settings(), [])
+            publish(two.warehouse, two.connection, two.fence, two.load, Settings())
         reader.stdin.write("\n")
         reader.stdin.flush()
         assert reader.stdout.readline() == "[(15,), (15,)]\n", "the open reader keeps the old file"
@@ -156,7 +158,7 @@ def test_a_view_that_cannot_be_read_leaves_yesterdays_warehouse_in_place(tmp_pat
             "CREATE VIEW hub.broken AS SELECT error('no') AS x FROM marts.organisation_daily"
         )
         with pytest.raises(WarehouseError, match=r"hub\.broken cannot be read"):
-            publish(two.warehouse, two.connection, two.fence, two.load, Settings(), [])
+            publish(two.warehouse, two.connection, two.fence, two.load, Settings())
         assert two.rows("SELECT count(*) FROM _ledger.publishes") == [(1,)], (
             "no intent without a verified file"
         )
@@ -170,7 +172,7 @@ def test_a_view_that_reads_what_is_not_published_is_named(tmp_path: Path) -> Non
         build_day(one)
         one.connection.execute("CREATE VIEW hub.leaky AS SELECT id FROM raw_hubspot.companies")
         with pytest.raises(WarehouseError, match=r"hub\.leaky cannot be made"):
-            publish(one.warehouse, one.connection, one.fence, one.load, Settings(), [])
+            publish(one.warehouse, one.connection, one.fence, one.load, Settings())
     assert not (tmp_path / "warehouse.duckdb").exists()
 
 
@@ -179,7 +181,7 @@ def test_an_overtaken_run_does_not_publish(tmp_path: Path) -> None:
         publish_all(one)
         one.connection.execute("UPDATE _ledger.lock SET token = token + 1")
         with pytest.raises(LockHeldError):
-            publish(one.warehouse, one.connection, one.fence, one.load, Settings(), [])
+            publish(one.warehouse, one.connection, one.fence, one.load, Settings())
 
 
 def test_modes_do_not_depend_on_the_umask(tmp_path: Path) -> None:
@@ -211,7 +213,7 @@ def test_mode_and_group_of_the_published_file_are_settings(tmp_path: Path) -> No
         with pytest.raises(ConfigurationError, match="no-such-group"):
             publish_all(one, wrong)
         publish(one.warehouse, one.connection, one.fence, one.load,
-                Settings.model_validate({"publish": {"mode": "0440"}}), [])  # fmt: skip
+                Settings.model_validate({"publish": {"mode": "0440"}}))  # fmt: skip
     assert stat.S_IMODE((tmp_path / "warehouse.duckdb").stat().st_mode) == 0o440
 
 
@@ -244,7 +246,8 @@ def test_freshness_keeps_every_day_and_replaces_a_day_that_is_run_again(tmp_path
         (date(2026, 11, 1), StreamResult("intercom", "contacts", "complete", 0)),
     ):
         with run(tmp_path, day) as two:
-            publish(two.warehouse, two.connection, two.fence, two.load, Settings(), [result])
+            record_freshness(two.connection, two.fence, two.load.as_of, [result])
+            publish(two.warehouse, two.connection, two.fence, two.load, Settings())
     with open_published(tmp_path / "warehouse.duckdb") as connection:
         assert connection.execute(
             "SELECT source, as_of, status, records FROM hub.freshness ORDER BY as_of"

@@ -4,7 +4,8 @@ description: >
   close of every day X with from_on <= X and (to_on empty or X < to_on). Before its first row an organisation has 0.
   Sums over its running subscriptions; a subscription whose seats are unknown adds none and is counted in
   seats_unknown; one whose MRR is unknown likewise in mrr_unknown. MRR is at the exchange rate of as_of on all days.
-  Everything before as_of - greatest(growth.days, contraction.days) is folded into that day.
+  Everything before as_of - greatest(growth.days, contraction.days), or before the day before the metrics period if that
+  is earlier, is folded into that day.
 grain: [org_id, from_on]
 columns:
   org_id: {type: VARCHAR, meaning: "organisation after merges", not_null: true}
@@ -16,7 +17,12 @@ columns:
   mrr_unknown: {type: BIGINT, meaning: "running subscriptions with unknown MRR", not_null: true}
 ---*/
 WITH window_start AS (
-    SELECT CAST($as_of AS DATE) - greatest(CAST($growth_days AS INTEGER), CAST($contraction_days AS INTEGER)) AS day
+    SELECT
+        least(
+            CAST($as_of AS DATE) - greatest(CAST($growth_days AS INTEGER), CAST($contraction_days AS INTEGER)),
+            p.opening_on
+        ) AS day
+    FROM intermediate.metrics_period AS p
 ),
 running AS (
     SELECT

@@ -1,8 +1,8 @@
 /*---
 description: >
   Seats and MRR that moved with the start of a joint plan from the covered organisation to its payer.
-  One row for each coverage whose first local day is in (as_of - greatest(growth.days, contraction.days), as_of] and
-  that was known before the close of known_at; rows with the same child, payer and valid_from are one fact, the one
+  One row for each coverage whose first local day is in (as_of - greatest(growth.days, contraction.days), as_of], or in
+  the metrics period up to as_of, and that was known before the close of known_at; rows with the same child, payer and valid_from are one fact, the one
   recorded last holds; a coverage that ends no later than it starts never was, and so is one between organisations
   that were merged into one.
   Seats are the coverage's own, else the child's at the close of the day before; MRR is always the child's of that
@@ -35,6 +35,7 @@ SELECT
     coalesce(c.seats, before.seats, 0) AS seats,
     coalesce(before.mrr, CAST(0 AS DECIMAL(18, 2))) AS mrr
 FROM coverage AS c
+CROSS JOIN intermediate.metrics_period AS p
 INNER JOIN intermediate.organisation_identity AS child ON c.child_org_id = child.org_id
 INNER JOIN intermediate.organisation_identity AS payer ON c.payer_org_id = payer.org_id
 LEFT JOIN intermediate.organisation_segments AS before
@@ -44,6 +45,9 @@ LEFT JOIN intermediate.organisation_segments AS before
         AND (before.to_on IS NULL OR before.to_on > c.valid_from_on - 1)
 WHERE
     c.valid_from_on <= $as_of
-    AND c.valid_from_on > CAST($as_of AS DATE) - greatest(CAST($growth_days AS INTEGER), CAST($contraction_days AS INTEGER))
+    AND c.valid_from_on > least(
+        CAST($as_of AS DATE) - greatest(CAST($growth_days AS INTEGER), CAST($contraction_days AS INTEGER)),
+        p.opening_on
+    )
     AND (c.valid_to IS NULL OR c.valid_to > c.valid_from)
     AND child.canonical_org_id <> payer.canonical_org_id

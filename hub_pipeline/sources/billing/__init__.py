@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from hub_pipeline.sources.billing.loading import has_extracts, load, object_names
+from hub_pipeline.sources.billing.loading import IncomingFile, has_extracts, load, load_files, object_names
 from hub_pipeline.sources.billing.tables import ensure, resolve_customers
 
-__all__ = ["ensure", "has_extracts", "load", "object_names", "resolve_customers"]
+__all__ = [
+    "IncomingFile",
+    "ensure",
+    "has_extracts",
+    "load",
+    "load_files",
+    "object_names",
+    "resolve_customers",
+]

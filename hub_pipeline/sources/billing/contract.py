@@ -63,6 +63,12 @@ class Column:
     required: bool = False
     default: str | None = None
     values: tuple[str, ...] = ()
+    written_as: str = ""
+
+    @property
+    def file_name(self) -> str:
+        """Name of the column in files, where it cannot be its name in the table."""
+        return self.written_as or self.name
 
     @property
     def sql_type(self) -> str:
@@ -125,6 +131,7 @@ class Table:
         key: columns that, with the source, identify a record.
         created: column that dates the first version of a record.
         absence_is_deletion: whether a full file deletes the records that it leaves out.
+        shrink_is_guarded: whether a full file that lists far fewer records than the one before is held.
         columns: in order.
     """
 
@@ -133,14 +140,8 @@ class Table:
     created: str
     meaning: str
     absence_is_deletion: bool
+    shrink_is_guarded: bool
     columns: dict[str, Column]
-
-    @property
-    def created_sql(self) -> str:
-        """The instant the record was created, over the typed columns; uses ``$zone`` for a day."""
-        column = self.columns[self.created]
-        name = ident(self.created)
-        return local_midnight(name) if column.type == "date" else name
 
 
 #: What one line must satisfy across its columns: table -> (reason, condition that is true for a bad row). Conditions
@@ -161,9 +162,34 @@ ROW_RULES: dict[str, tuple[tuple[str, str], ...]] = {
             r"seat_role = 'seat' AND text_quantity IS NOT NULL AND NOT regexp_full_match(text_quantity, '\d{1,9}')",
         ),
         (f"quantity: more than {MAX_SEATS:,} seats", f"seat_role = 'seat' AND quantity > {MAX_SEATS}"),
+        (f"seats: more than {MAX_SEATS:,}", f"seats > {MAX_SEATS}"),
         ("quantity: empty, and the item is not metered", "quantity IS NULL AND usage_type <> 'metered'"),
         ("discount_minor: negative", "discount_minor < 0"),
         ("interval_count: zero", "interval_count = 0"),
+    ),
+    "subscription_schedules": (
+        ("phase_no: zero", "phase_no = 0"),
+        ("phase_end_at: before phase_start_at", "phase_end_at < phase_start_at"),
+        (
+            "quantity: seats are a whole number of at most nine digits",
+            r"seat_role = 'seat' AND text_quantity IS NOT NULL AND NOT regexp_full_match(text_quantity, '\d{1,9}')",
+        ),
+        (f"quantity: more than {MAX_SEATS:,} seats", f"seat_role = 'seat' AND quantity > {MAX_SEATS}"),
+        ("interval_count: zero", "interval_count = 0"),
+    ),
+    "seat_products": (),
+    "daily_seats": ((f"seats: more than {MAX_SEATS:,}", f"seats > {MAX_SEATS}"),),
+    "invoices": (
+        ("discount_minor: negative", "discount_minor < 0"),
+        ("period_end_at: before period_start_at", "period_end_at < period_start_at"),
+    ),
+    "invoice_lines": (
+        ("discount_minor: negative", "discount_minor < 0"),
+        ("period_end_at: before period_start_at", "period_end_at < period_start_at"),
+    ),
+    "identities": (
+        ("valid_to: before valid_from", "valid_to < valid_from"),
+        ("key: the same as org_id", "key = org_id AND relation <> 'customer'"),
     ),
     "fx_rates": (),
 }
@@ -197,6 +223,7 @@ def contract() -> dict[str, Table]:
                 required=values.get("required", False),
                 default=values.get("default"),
                 values=tuple(values.get("values", ())),
+                written_as=values.get("written_as", ""),
             )
             for column, values in table["columns"].items()
         }
@@ -206,6 +233,7 @@ def contract() -> dict[str, Table]:
             created=table["created"],
             meaning=table["meaning"],
             absence_is_deletion=table.get("absence_is_deletion", True),
+            shrink_is_guarded=table.get("shrink_is_guarded", table.get("absence_is_deletion", True)),
             columns=columns,
         )
     return tables

@@ -79,6 +79,11 @@ class Extract:
         """Source and file name, as people find it."""
         return f"{self.source}/{self.path.name}"
 
+    @property
+    def order(self) -> tuple[date, bool, int, str, str]:
+        """Files are loaded by date, full ones before deltas, then by their own number."""
+        return self.as_of, self.kind == "delta", self.sequence, self.source, self.path.name
+
 
 @dataclass(frozen=True)
 class Survey:
@@ -127,7 +132,7 @@ def survey(folder: Path, mappings: Sequence[FileMapping], settle_seconds: int) -
             f"The billing folder {error.filename or folder} cannot be read: {error.strerror}. Nothing was changed; "
             "correct the setting billing.folder or the rights of the folder."
         ) from error
-    found.extracts.sort(key=lambda e: (e.as_of, e.kind == "delta", e.sequence, e.source, e.path.name))
+    found.extracts.sort(key=lambda extract: extract.order)
     return found
 
 
@@ -158,7 +163,7 @@ def _recognise(path: Path, source: str, mappings: Sequence[FileMapping]) -> Extr
     for mapping in mappings:
         as_of = mapping.matches(path.name)
         if as_of is not None:
-            return Extract(path, source, as_of, mapping.kind, _format(path), mapping, None, 0)
+            return Extract(path, source, as_of, mapping.kind, format_of(path), mapping, None, 0)
     named = _NAME.fullmatch(path.name)
     if named is None or named["table"] not in contract():
         return None
@@ -167,10 +172,11 @@ def _recognise(path: Path, source: str, mappings: Sequence[FileMapping]) -> Extr
     except ValueError:
         return None
     kind: Kind = "delta" if named["kind"] == "delta" else "full"
-    return Extract(path, source, as_of, kind, _format(path), None, named["table"], int(named["seq"] or 0))
+    return Extract(path, source, as_of, kind, format_of(path), None, named["table"], int(named["seq"] or 0))
 
 
-def _format(path: Path) -> Format:
+def format_of(path: Path) -> Format:
+    """Format by the end of the name; what is not known is CSV."""
     suffixes = path.name.removesuffix(".gz").removesuffix(".zst").rsplit(".", 1)
     return (
         "jsonl" if suffixes[-1] in ("jsonl", "ndjson") else "parquet" if suffixes[-1] == "parquet" else "csv"

@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from datetime import time as clock
 from pathlib import Path
 
@@ -20,7 +20,16 @@ from hub_pipeline.settings import Environment, Settings
 from hub_pipeline.sources.billing import tables
 from hub_pipeline.sources.billing.check import Counts, check
 from hub_pipeline.sources.billing.contract import Table, contract
-from hub_pipeline.sources.billing.folder import Extract, RejectedFileError, Survey, copy, sha256, survey
+from hub_pipeline.sources.billing.folder import (
+    Extract,
+    Kind,
+    RejectedFileError,
+    Survey,
+    copy,
+    format_of,
+    sha256,
+    survey,
+)
 from hub_pipeline.sources.billing.mapping import TableMapping, identity, read_mappings
 from hub_pipeline.sources.billing.text import read
 from hub_pipeline.sources.billing.versions import Appended, append
@@ -105,23 +114,9 @@ def load(
         return [StreamResult(SOURCE, name, "not_configured", message=message) for name in object_names()]
     beside = environment.settings_file.absolute().parent if environment.settings_file else Path.cwd()
     found = survey(folder, read_mappings(settings.billing.mappings, beside), settings.billing.settle_seconds)
-    tallies = {name: _Tally() for name in object_names()}
-    workplace = environment.data_dir / "billing_work"
-    _make_empty(workplace)
-    records = environment.data_dir / "landing" / "billing"
-    files = _Files(connection, settings, load, fence, progress, workplace, records, accept_shrink, tallies)
-    watched = sorted({name for extract in found.extracts for name in extract.tables})
-    for name in watched:
-        progress.start(SOURCE, name, None)
-    try:
-        for extract in found.extracts:
-            files.load(extract)
-    finally:
-        for name in watched:
-            progress.finish(SOURCE, name)
-        shutil.rmtree(workplace, ignore_errors=True)
-        for name in _SCRATCH:
-            connection.execute(f"DROP TABLE IF EXISTS temp.{name}")
+    tallies = _load_extracts(
+        connection, settings, environment, load, fence, progress, accept_shrink, found.extracts, SOURCE
+    )
     _refuse_if_empty(connection, tallies)
     results = _results(connection, found, tallies)
     with ledger.transaction(connection, fence):
@@ -131,6 +126,148 @@ def load(
                 connection, load.run_id, load.as_of, result, _data_through(connection, result.object)
             )
     return results
+
+
+@dataclass(frozen=True)
+class IncomingFile:
+    """A file in the form of the contract that a program wrote, not somebody's export.
+
+    Attributes:
+        path: where it lies; the name ends as its format does (``.csv``, ``.jsonl``, ``.parquet``, also ``.gz`` or
+            ``.zst``) and means nothing else.
+        source: name of the billing system.
+        table: table of the contract that it fills.
+        as_of: the last day that it describes.
+        kind: ``full`` = lists everything alive; ``delta`` = lists what changed.
+        sequence: order among files of one day.
+    """
+
+    path: Path
+    source: str
+    table: str
+    as_of: date
+    kind: Kind = "delta"
+    sequence: int = 0
+
+    @property
+    def extract(self) -> Extract:
+        """The same as the folder would say it."""
+        return Extract(
+            self.path,
+            self.source,
+            self.as_of,
+            self.kind,
+            format_of(self.path),
+            None,
+            self.table,
+            self.sequence,
+        )
+
+
+def load_files(
+    connection: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    environment: Environment,
+    load: LoadContext,
+    fence: Fence,
+    files: Sequence[IncomingFile],
+    progress: Progress | None = None,
+    accept_shrink: bool = False,
+) -> list[StreamResult]:
+    """Load files of the contract that a program wrote, exactly as `load` does those of the folder.
+
+    A file is known by its bytes: the same bytes of the same source are not loaded twice, whatever they are called,
+    so a caller may write and hand over the same file as often as it likes. To fill raw_billing anew with the same
+    times the caller hands over the same bytes again.
+
+    Args:
+        files: of one source, in any order.
+
+    Returns:
+        One result for each table that `files` fill, under that source and the object ``contract_<table>``, in the
+        order of the contract.
+
+    Raises:
+        LockHeldError: a later run has taken over.
+        WarehouseError: the disk is full or the database fails; committed files stay.
+        ValueError: the files are of several sources.
+    """
+    if not files:
+        return []
+    sources = {file.source for file in files}
+    if len(sources) > 1:
+        raise ValueError(f"Files of one source at a time, not of {', '.join(sorted(sources))}.")
+    source = sources.pop()
+    with ledger.transaction(connection, fence):
+        tables.ensure(connection)
+    extracts = sorted((file.extract for file in files), key=lambda extract: extract.order)
+    tallies = _load_extracts(
+        connection,
+        settings,
+        environment,
+        load,
+        fence,
+        progress or NullProgress(),
+        accept_shrink,
+        extracts,
+        source,
+    )
+    filled = {name for extract in extracts for name in extract.tables}
+    results = [
+        StreamResult(
+            source,
+            f"contract_{name}",
+            "failed" if tallies[name].problems else "complete",
+            records=tallies[name].records,
+            inserted=tallies[name].inserted,
+            deleted=tallies[name].deleted,
+            quarantined=tallies[name].quarantined,
+            seconds=tallies[name].seconds,
+            message="; ".join(tallies[name].problems),
+        )
+        for name in contract()
+        if name in filled
+    ]
+    with ledger.transaction(connection, fence):
+        tables.resolve_customers(connection, settings)
+        for result in results:
+            through = _data_through(connection, result.object.removeprefix("contract_"), source)
+            ledger.record_stream(connection, load.run_id, load.as_of, result, through)
+    return results
+
+
+def _load_extracts(
+    connection: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    environment: Environment,
+    load: LoadContext,
+    fence: Fence,
+    progress: Progress,
+    accept_shrink: bool,
+    extracts: Sequence[Extract],
+    told_as: str,
+) -> dict[str, _Tally]:
+    """Load the files in the order given; what they did to each table. `told_as` is the source that progress names."""
+    tallies = {name: _Tally() for name in object_names()}
+    workplace = environment.data_dir / "billing_work"
+    _make_empty(workplace)
+    records = environment.data_dir / "landing" / "billing"
+    files = _Files(
+        connection, settings, load, fence, progress, workplace, records, accept_shrink, tallies, told_as
+    )
+    watched = sorted({name for extract in extracts for name in extract.tables})
+    for name in watched:
+        progress.start(told_as, name, None)
+    try:
+        for extract in extracts:
+            files.load(extract)
+    finally:
+        for name in watched:
+            progress.finish(told_as, name)
+        shutil.rmtree(workplace, ignore_errors=True)
+        for name in _SCRATCH:
+            connection.execute(f"DROP TABLE IF EXISTS temp.{name}")
+    return tallies
 
 
 class _RefusedError(Exception):
@@ -156,6 +293,7 @@ class _Files:
         records: Path,
         accept_shrink: bool,
         tallies: dict[str, _Tally],
+        told_as: str,
     ) -> None:
         self._connection = connection
         self._settings = settings
@@ -166,6 +304,7 @@ class _Files:
         self._records = records
         self._accept_shrink = accept_shrink
         self._tallies = tallies
+        self._told_as = told_as
 
     def load(self, extract: Extract) -> None:
         """Load one file, or say why not."""
@@ -291,7 +430,7 @@ class _Files:
     def _count(self, table_name: str, counts: Counts) -> None:
         self._tallies[table_name].records += counts.rows
         self._tallies[table_name].quarantined += counts.quarantined
-        self._progress.advance(SOURCE, table_name, counts.rows)
+        self._progress.advance(self._told_as, table_name, counts.rows)
 
     def _record_path(self, extract: Extract, sha: str) -> Path:
         name = hashlib.sha256(f"{extract.source}/{sha}".encode()).hexdigest()
@@ -344,7 +483,7 @@ class _Files:
         return f"line {row[1]}: {row[0]}"
 
     def _previous_full(self, extract: Extract, table: Table, close: datetime) -> int | None:
-        if extract.kind != "full" or not table.absence_is_deletion or self._accept_shrink:
+        if extract.kind != "full" or not table.shrink_is_guarded or self._accept_shrink:
             return None
         row = self._connection.execute(
             "SELECT arg_max(accepted, file_no) FROM raw_billing.files WHERE table_name = $table AND source = $source "
@@ -526,9 +665,12 @@ def _results(
     return results
 
 
-def _data_through(connection: duckdb.DuckDBPyConnection, name: str) -> datetime | None:
+def _data_through(
+    connection: duckdb.DuckDBPyConnection, name: str, source: str | None = None
+) -> datetime | None:
     row = connection.execute(
-        "SELECT max(extract_close) FROM raw_billing.files WHERE status = 'loaded' AND ($name = $files OR table_name = $name)",
-        {"name": name, "files": FILES},
+        "SELECT max(extract_close) FROM raw_billing.files WHERE status = 'loaded' AND ($name = $files OR table_name = $name) "
+        "AND ($source IS NULL OR source = $source)",
+        {"name": name, "files": FILES, "source": source},
     ).fetchone()
     return None if row is None else row[0]

@@ -182,10 +182,13 @@ def identity(table: Table, header: Sequence[str]) -> TableMapping:
     Raises:
         ValueError: a required column is missing.
     """
-    missing = [c.name for c in table.columns.values() if c.required and c.name not in header]
+    missing = [c.file_name for c in table.columns.values() if c.required and c.file_name not in header]
     if missing:
         raise ValueError(f"column {', '.join(missing)} is missing")
-    return TableMapping(table=table.name, columns={n: Value(column=n) for n in header if n in table.columns})
+    written = {c.file_name: c.name for c in table.columns.values()}
+    return TableMapping(
+        table=table.name, columns={written[n]: Value(column=n) for n in header if n in written}
+    )
 
 
 def text_expressions(

@@ -37,6 +37,8 @@ HISTORY_PAGE = 50
 #: Since February 2025 associations are read for so many records in one request.
 ASSOCIATION_BATCH = 1_000
 OWNERS_PAGE = 500
+USERS_PAGE = 100
+MEMBERS_PAGE = 250
 #: Object types with pipelines, by both of their names.
 WITH_PIPELINES = ("deals", "tickets", "0-3", "0-5")
 #: Object type ids of standard objects, by the names they also have in paths.
@@ -126,6 +128,12 @@ class PropertyDefinition(msgspec.Struct):
     archived: bool = False
 
 
+class ListReply(msgspec.Struct):
+    """Answer to the question for one list."""
+
+    list: msgspec.Raw
+
+
 class Account(msgspec.Struct):
     """The parts of the account details that are used for messages."""
 
@@ -158,6 +166,7 @@ BATCHES = msgspec.json.Decoder(BatchReply)
 RAW = msgspec.json.Decoder(msgspec.Raw)
 ACCOUNTS = msgspec.json.Decoder(Account)
 _ID = msgspec.json.Decoder(WithId)
+_LIST = msgspec.json.Decoder(ListReply)
 _LIMITS = msgspec.json.Decoder(RecordLimits)
 
 
@@ -260,6 +269,22 @@ class HubSpotClient:
         """A page of owners; deactivated ones are archived."""
         query = _query(limit=OWNERS_PAGE, after=after, archived=archived)
         return self.transport.ask("GET", f"/crm/owners/{self._version}?{query}", PAGES, tally=tally)
+
+    def users_page(self, after: str | None, tally: Tally | None = None) -> Page:
+        """A page of the portal's users."""
+        query = _query(limit=USERS_PAGE, after=after)
+        return self.transport.ask("GET", f"/settings/users/{self._version}?{query}", PAGES, tally=tally)
+
+    def list_definition(self, list_id: str, tally: Tally | None = None) -> msgspec.Raw:
+        """One list (segment): name, object type, kind."""
+        path = f"/crm/lists/{self._version}/{quote(list_id, safe='')}"
+        return self.transport.ask("GET", path, _LIST, tally=tally).list
+
+    def members_page(self, list_id: str, after: str | None, tally: Tally | None = None) -> Page:
+        """A page of the members of a list, in the order of their record ids."""
+        query = _query(limit=MEMBERS_PAGE, after=after)
+        path = f"/crm/lists/{self._version}/{quote(list_id, safe='')}/memberships?{query}"
+        return self.transport.ask("GET", path, PAGES, tally=tally)
 
     def list_path(
         self,

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
-from hub_pipeline.errors import ConfigurationError, SourceUnavailableError
+from hub_pipeline.errors import ConfigurationError
 from hub_pipeline.settings import Environment, HubSpotObject, Settings
 from hub_pipeline.sources.hubspot import streams as tables
 from hub_pipeline.sources.hubspot.client import (
@@ -27,47 +27,31 @@ from hub_pipeline.sources.hubspot.client import (
     HISTORY_PAGE,
     MAX_ADDRESS,
     PAGE,
-    WITH_PIPELINES,
     AssociationFrom,
     HubSpotClient,
     PartialError,
     PropertyDefinition,
     ids_of,
 )
+from hub_pipeline.sources.hubspot.pages import Cursors, endless, lines_of, wrapped
+from hub_pipeline.sources.hubspot.reference import Reference, Yielded
 from hub_pipeline.sources.jobs import Jobs
 from hub_pipeline.sources.progress import Progress
 from hub_pipeline.sources.transport import ForbiddenError, RejectedError, Tally
 from hub_pipeline.warehouse.landing import LandedFile, LandingWriter, LoadContext
-from hub_pipeline.warehouse.raw import RawStream, StreamResult
-
-Yielded = tuple[RawStream, list[LandedFile], StreamResult]
+from hub_pipeline.warehouse.raw import Known, NothingKnown, RawStream, StreamResult
 
 _DEFINITIONS = msgspec.json.Decoder(PropertyDefinition)
 _FROM = msgspec.json.Decoder(AssociationFrom)
-#: A server that answers the same page this often under new cursors would do so for ever.
-_SAME_PAGE = 3
-
-
-def lines_of(records: Sequence[msgspec.Raw]) -> bytes:
-    """Records as NDJSON lines, each byte as it came in; line breaks between tokens become blanks."""
-    if not records:
-        return b""
-    lines = b"\n".join(records)
-    if lines.count(b"\n") != len(records) - 1 or b"\r" in lines:
-        # Inside a JSON text a line break can only be white space: in strings it is escaped.
-        lines = b"\n".join(bytes(r).replace(b"\n", b" ").replace(b"\r", b" ") for r in records)
-    return lines + b"\n"
-
-
-def wrapped(records: Sequence[msgspec.Raw], **fields: str) -> bytes:
-    """NDJSON lines ``{<fields>, "row": <record>}``: a record with what its own bytes do not tell."""
-    head = msgspec.json.encode(fields)[:-1] + b',"row":'
-    lines = lines_of(records)
-    return b"".join(head + line + b"}\n" for line in lines.splitlines())
 
 
 def extract(
-    settings: Settings, environment: Environment, landing_root: Path, load: LoadContext, progress: Progress
+    settings: Settings,
+    environment: Environment,
+    landing_root: Path,
+    load: LoadContext,
+    progress: Progress,
+    known: Known = NothingKnown(),  # noqa: B008 - it has no state
 ) -> Iterator[Yielded]:
     """Read everything the settings name, yielding each object when it is complete.
 
@@ -137,20 +121,20 @@ class _Extraction:
         self._load = load
         self._progress = progress
         self._association_tally = Tally()
-        self._property_tally = Tally()
+        self._reference = Reference(client, settings, landing_root, load, progress)
 
     def run(self) -> Iterator[Yielded]:
         started = time.monotonic()
         done: dict[str, _Records] = {}
         pairs: list[_Pair] = []
         # The first answer tells whether address and token are right, before many requests ask the same.
-        yield self._account()
+        yield self._reference.account()
         with Jobs("hubspot", self._workers, self._client.budget) as jobs:
             self._progress.start(tables.SOURCE, "associations", None)
             for name, config in self._objects.items():
                 jobs.submit(self._read_object, name, config)
-            jobs.submit(self._owners)
-            jobs.submit(self._pipelines)
+            for job in self._reference.jobs():
+                jobs.submit(job)
             for outcome in jobs.outcomes():
                 if isinstance(outcome, _Records):
                     done[outcome.name] = outcome
@@ -162,7 +146,13 @@ class _Extraction:
                     pairs.append(outcome)
                 else:
                     yield outcome
-            yield self._properties(list(done.values()))
+            yield self._reference.properties(
+                {
+                    name: done[name].definitions or []
+                    for name in self._objects
+                    if done[name].definitions is not None
+                }
+            )
             yield self._associations_stream(pairs, done, time.monotonic() - started)
 
     # Objects
@@ -243,81 +233,6 @@ class _Extraction:
             ),
         )
 
-    # Reference data
-
-    def _account(self) -> Yielded:
-        def read(writer: LandingWriter, tally: Tally) -> None:
-            self._write(writer, "account", lines_of([self._client.account(tally)]), 1)
-
-        return self._reference(tables.account_stream(), read)
-
-    def _owners(self) -> Yielded:
-        def read(writer: LandingWriter, tally: Tally) -> None:
-            for archived in (False, True):
-                cursors = _Cursors("owners")
-                after: str | None = None
-                while True:
-                    page = self._client.owners_page(after, archived, tally)
-                    self._write(writer, "owners", lines_of(page.results), len(page.results))
-                    if (after := page.after) is None:
-                        break
-                    cursors.check(after, page.results)
-
-        return self._reference(tables.owners_stream(), read)
-
-    def _pipelines(self) -> Yielded:
-        def read(writer: LandingWriter, tally: Tally) -> None:
-            for name, config in self._objects.items():
-                if config.object_type in WITH_PIPELINES:
-                    records = self._client.pipelines(config.object_type, tally)
-                    self._write(writer, "pipelines", wrapped(records, object=name), len(records))
-
-        return self._reference(tables.pipelines_stream(), read)
-
-    def _reference(self, stream: RawStream, read: Callable[[LandingWriter, Tally], None]) -> Yielded:
-        """Land one small list; without the scope for it, the models that need it say what is missing."""
-        started = time.monotonic()
-        tally = Tally()
-        name = stream.object
-        self._progress.start(tables.SOURCE, name, None)
-        writer = LandingWriter(self._root, tables.SOURCE, name, self._load)
-        status: str = "complete"
-        message = ""
-        try:
-            with writer:
-                read(writer, tally)
-        except ForbiddenError as error:
-            status, message = "forbidden", str(error)
-        self._progress.finish(tables.SOURCE, name)
-        files = writer.files if status == "complete" else []
-        return (
-            stream,
-            files,
-            StreamResult(
-                tables.SOURCE,
-                name,
-                "complete" if status == "complete" else "forbidden",
-                records=sum(file.records for file in files),
-                requests=tally.requests,
-                seconds=time.monotonic() - started,
-                message=message,
-            ),
-        )
-
-    def _properties(self, done: Sequence[_Records]) -> Yielded:
-        """Land the definitions that were read with the objects."""
-        read = [records for records in done if records.definitions is not None]
-        order = list(self._objects)
-        read.sort(key=lambda records: order.index(records.name))
-
-        def write(writer: LandingWriter, tally: Tally) -> None:
-            for records in read:
-                assert records.definitions is not None
-                lines = wrapped(records.definitions, object=records.name)
-                self._write(writer, "properties", lines, len(records.definitions))
-
-        return self._reference(tables.properties_stream([records.name for records in read]), write)
-
     # Associations
 
     def _associations(self, records: _Records, target: str) -> _Pair:
@@ -365,7 +280,7 @@ class _Extraction:
                 after = row.paging.next.after if row.paging and row.paging.next else None
                 if after is not None:
                     if (row.source.id, after) in asked:
-                        raise _loop(f"associations of {source} and {target}")
+                        raise endless(f"associations of {source} and {target}")
                     asked.add((row.source.id, after))
                     inputs.append({"id": row.source.id, "after": after})
         return failed
@@ -452,7 +367,7 @@ class _Reader:
             self._type, self._properties, history, archived=archived, after="9" * 20, limit=limit
         )
         by_body = len(path) > MAX_ADDRESS
-        cursors = _Cursors(self._name)
+        cursors = Cursors(self._name)
         after: str | None = None
         ids: list[str] = []
         extraction = self._extraction
@@ -508,40 +423,6 @@ class _Reader:
 
 class _ExpiredCursorError(Exception):
     """A cursor that was given out is no longer accepted."""
-
-
-class _Cursors:
-    """Notices a list that has no end: a cursor that comes again, or one page under ever new cursors."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._seen: set[str] = set()
-        self._last: int | None = None
-        self._same = 1
-
-    def check(self, after: str, records: Sequence[msgspec.Raw]) -> None:
-        """Note a page and its cursor.
-
-        Raises:
-            SourceUnavailableError: the list goes round in circles.
-        """
-        if after in self._seen:
-            raise _loop(self._name)
-        self._seen.add(after)
-        if not records:  # a page may be empty because the token sees none of its records
-            return
-        content = hash(bytes(records[0]))
-        self._same = self._same + 1 if content == self._last else 1
-        self._last = content
-        if self._same >= _SAME_PAGE:
-            raise _loop(self._name)
-
-
-def _loop(name: str) -> SourceUnavailableError:
-    return SourceUnavailableError(
-        f"HubSpot's list of {name} goes round in circles: the same page comes again and again. Objects that were "
-        "complete are kept and nothing was published; run again later."
-    )
 
 
 def _failed_ids(errors: Sequence[PartialError]) -> list[str]:

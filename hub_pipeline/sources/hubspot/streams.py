@@ -10,16 +10,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from hub_pipeline.settings import Settings
+from hub_pipeline.settings import HubSpotObject, Settings
 from hub_pipeline.warehouse.raw import RawStream
 from hub_pipeline.warehouse.sql import ident, literal
 
 SOURCE = "hubspot"
 MERGED_IDS = "hs_merged_object_ids"
 #: Streams beside the configured objects, in the order in which they are read.
-REFERENCE = ("account", "owners", "pipelines", "properties", "associations")
-#: Tables filled from the files of the objects.
-DERIVED = ("property_history", "merges")
+REFERENCE = ("account", "owners", "users", "pipelines", "properties", "associations")
+#: Streams of the lists (segments) that the settings name.
+LISTS = ("lists", "list_memberships")
+#: Tables filled from the files of other streams.
+DERIVED = ("property_history", "merges", "owner_teams")
+#: Properties that are read whatever the settings choose: what a record is, when it changed, what was merged into it.
+ALWAYS_READ = frozenset(
+    {
+        "hs_object_id",
+        MERGED_IDS,
+        "createdate",
+        "hs_createdate",
+        "lastmodifieddate",
+        "hs_lastmodifieddate",
+    }
+)
 
 _OURS = {
     "id",
@@ -37,12 +50,30 @@ _OURS = {
 
 def object_names(settings: Settings) -> list[str]:
     """Names under which `extract` yields streams: the configured objects, then reference data."""
-    return [*settings.hubspot.objects, *REFERENCE]
+    return [*settings.hubspot.objects, *_reference(settings)]
 
 
 def streams(settings: Settings) -> list[str]:
     """Names of all tables of ``raw_hubspot``, known without asking HubSpot."""
-    return [*settings.hubspot.objects, *DERIVED, *REFERENCE]
+    return [*settings.hubspot.objects, *DERIVED, *_reference(settings)]
+
+
+def _reference(settings: Settings) -> tuple[str, ...]:
+    left_out = set() if settings.hubspot.users else {"users"}
+    lists = LISTS if settings.hubspot.lists else ()
+    return (*(name for name in REFERENCE if name not in left_out), *lists)
+
+
+def properties_to_read(config: HubSpotObject, known: Iterable[str]) -> list[str]:
+    """Which of the properties the portal has are read of an object, in byte order.
+
+    All of them, or with ``read_properties`` those that it names, those the mapping and the history name, and
+    `ALWAYS_READ`.
+    """
+    if not config.read_properties:
+        return sorted(known)
+    chosen = {*config.read_properties, *config.properties.values(), *config.history, *ALWAYS_READ}
+    return sorted(chosen.intersection(known))
 
 
 def utc(value: str) -> str:
@@ -167,6 +198,7 @@ def _merges_stream(name: str, json_columns: dict[str, str], merged: str) -> RawS
         key=("object", "loser_id", "winner_id"),
         kind="events",
         snapshot=False,
+        merges=name,
         comment="Merges of HubSpot records, from hs_merged_object_ids; a winner may itself have been merged",
     )
 
@@ -236,12 +268,129 @@ def owners_stream() -> RawStream:
             f"{utc('r.createdAt')} AS created_at, {utc('r.updatedAt')} AS updated_at, "
             f"{utc('r.createdAt')} AS _created_at"
         ),
+        also=(_owner_teams_stream(),),
         comment="HubSpot owners, deactivated ones included; teams is the name of the primary team",
     )
 
 
-def pipelines_stream() -> RawStream:
-    """Stages of all pipelines; a stage that is deleted in HubSpot keeps its row here."""
+def _owner_teams_stream() -> RawStream:
+    return RawStream(
+        source=SOURCE,
+        object="owners",
+        table="owner_teams",
+        json_columns={},
+        columns={
+            "owner_id": "VARCHAR",
+            "team_id": "VARCHAR",
+            "team_name": "VARCHAR",
+            "is_primary": "BOOLEAN",
+        },
+        select=(
+            "r.id AS owner_id, t.team.id AS team_id, t.team.name AS team_name, "
+            'COALESCE(t.team."primary", false) AS is_primary'
+        ),
+        from_clause="landed AS r, unnest(r.teams) AS t(team) WHERE t.team.id IS NOT NULL",
+        key=("owner_id", "team_id"),
+        guarded=False,
+        comment="Every team of every HubSpot owner; a membership that ended keeps its row with _deleted_at",
+    )
+
+
+def users_stream() -> RawStream:
+    """Users of the portal, with the teams and roles they have now."""
+    return RawStream(
+        source=SOURCE,
+        object="users",
+        table="users",
+        json_columns={
+            "id": "VARCHAR",
+            "email": "VARCHAR",
+            "firstName": "VARCHAR",
+            "lastName": "VARCHAR",
+            "primaryTeamId": "VARCHAR",
+            "secondaryTeamIds": "VARCHAR[]",
+            "roleIds": "VARCHAR[]",
+            "superAdmin": "BOOLEAN",
+        },
+        columns={
+            "id": "VARCHAR",
+            "email": "VARCHAR",
+            "first_name": "VARCHAR",
+            "last_name": "VARCHAR",
+            "primary_team_id": "VARCHAR",
+            "secondary_team_ids": "VARCHAR[]",
+            "role_ids": "VARCHAR[]",
+            "is_super_admin": "BOOLEAN",
+        },
+        select=(
+            "r.id AS id, r.email AS email, r.firstName AS first_name, r.lastName AS last_name, "
+            "r.primaryTeamId AS primary_team_id, list_sort(r.secondaryTeamIds) AS secondary_team_ids, "
+            "list_sort(r.roleIds) AS role_ids, r.superAdmin AS is_super_admin"
+        ),
+        comment="Users of the HubSpot account; an owner's user_id is the id here",
+    )
+
+
+def lists_stream(list_ids: Sequence[str]) -> RawStream:
+    """Definitions of the chosen lists; one that was deleted in HubSpot keeps its row."""
+    return RawStream(
+        source=SOURCE,
+        object="lists",
+        table="lists",
+        json_columns={
+            "listId": "VARCHAR",
+            "name": "VARCHAR",
+            "objectTypeId": "VARCHAR",
+            "processingType": "VARCHAR",
+            "createdAt": "VARCHAR",
+            "updatedAt": "VARCHAR",
+        },
+        columns={
+            "id": "VARCHAR",
+            "name": "VARCHAR",
+            "object_type_id": "VARCHAR",
+            "processing_type": "VARCHAR",
+            "created_at": "TIMESTAMP",
+            "updated_at": "TIMESTAMP",
+        },
+        select=(
+            "r.listId AS id, r.name AS name, r.objectTypeId AS object_type_id, "
+            f"r.processingType AS processing_type, {utc('r.createdAt')} AS created_at, "
+            f"{utc('r.updatedAt')} AS updated_at, {utc('r.createdAt')} AS _created_at"
+        ),
+        snapshot_where=_one_of("id", list_ids),
+        guarded=False,
+        comment="The HubSpot lists (segments) whose members are read",
+    )
+
+
+def list_memberships_stream(list_ids: Sequence[str]) -> RawStream:
+    """Members of the chosen lists, as of each run; who left keeps the row."""
+    return RawStream(
+        source=SOURCE,
+        object="list_memberships",
+        table="list_memberships",
+        json_columns={
+            "list_id": "VARCHAR",
+            "row": 'STRUCT("recordId" VARCHAR, "membershipTimestamp" VARCHAR)',
+        },
+        columns={"list_id": "VARCHAR", "record_id": "VARCHAR", "member_since": "TIMESTAMP"},
+        select=(
+            f"r.list_id AS list_id, r.row.recordId AS record_id, {utc('r.row.membershipTimestamp')} AS member_since"
+        ),
+        key=("list_id", "record_id"),
+        snapshot_where=_one_of("list_id", list_ids),
+        guarded=False,
+        comment="Members of chosen HubSpot lists; leaving a list is dated by the run that no longer saw the member",
+    )
+
+
+def _one_of(column: str, values: Sequence[str]) -> str:
+    return f"{ident(column)} IN ({', '.join(map(literal, values)) or 'NULL'})"
+
+
+def pipelines_stream(objects: Sequence[str]) -> RawStream:
+    """Stages of all pipelines of the given objects; a stage that is deleted in HubSpot keeps its row here."""
     stage = (
         'STRUCT("id" VARCHAR, "label" VARCHAR, "displayOrder" BIGINT, "createdAt" VARCHAR, '
         '"metadata" STRUCT("probability" VARCHAR, "isClosed" VARCHAR))'
@@ -273,6 +422,7 @@ def pipelines_stream() -> RawStream:
         ),
         from_clause="landed AS r, unnest(r.row.stages) AS s(stage)",
         key=("object", "pipeline_id", "stage_id"),
+        snapshot_where=_one_of("object", objects),
         comment="Stages of HubSpot pipelines, deleted ones included",
     )
 
@@ -306,7 +456,7 @@ def properties_stream(objects: Sequence[str]) -> RawStream:
             f"{utc('r.row.createdAt')} AS _created_at"
         ),
         key=("object", "name"),
-        snapshot_where=f"object IN ({', '.join(map(literal, objects)) or 'NULL'})",
+        snapshot_where=_one_of("object", objects),
         comment="Definitions of HubSpot properties",
     )
 

@@ -38,7 +38,7 @@ from hub_pipeline.sources.jobs import Jobs
 from hub_pipeline.sources.progress import Progress
 from hub_pipeline.sources.transport import ForbiddenError, NoAnswerError, RejectedError, Tally
 from hub_pipeline.warehouse.landing import LandedFile, LandingWriter, LoadContext
-from hub_pipeline.warehouse.raw import RawStream, StreamResult
+from hub_pipeline.warehouse.raw import Known, NothingKnown, RawStream, StreamResult
 
 Yielded = tuple[RawStream, list[LandedFile], StreamResult]
 
@@ -66,7 +66,12 @@ class PartLine(msgspec.Struct):
 
 
 def extract(
-    settings: Settings, environment: Environment, landing_root: Path, load: LoadContext, progress: Progress
+    settings: Settings,
+    environment: Environment,
+    landing_root: Path,
+    load: LoadContext,
+    progress: Progress,
+    known: Known = NothingKnown(),  # noqa: B008 - it has no state
 ) -> Iterator[Yielded]:
     """Read the workspace, yielding each object when it is complete; closing the iterator early cancels the rest.
 

@@ -1,0 +1,9 @@
+"""Stripe: an optional second door into the billing contract, through the API (docs/stripe.md)."""
+
+from __future__ import annotations
+
+from hub_pipeline.sources.stripe.convert import convert
+from hub_pipeline.sources.stripe.extraction import extract
+from hub_pipeline.sources.stripe.streams import ensure, streams
+
+__all__ = ["convert", "ensure", "extract", "streams"]

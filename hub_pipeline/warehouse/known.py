@@ -1,0 +1,86 @@
+"""What the warehouse knows of a source before and while it is read: how the next run decides what to read."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from typing import Any
+
+import duckdb
+
+from hub_pipeline.warehouse.loader import LATEST_FIRST, LIVE, raw_schema
+from hub_pipeline.warehouse.sql import qualified
+
+#: Archived, and neither deleted nor merged away.
+_ARCHIVED = "(_archived_at IS NOT NULL AND _deleted_at IS NULL AND _merged_into IS NULL)"
+
+
+class WarehouseKnown:
+    """`hub_pipeline.warehouse.raw.Known` of a build file; may be asked from any thread.
+
+    Each answer is read by a connection of its own, so it shows what was committed when it was asked and never
+    disturbs the transaction of the run. Records are those with a column ``id`` as their key.
+
+    Args:
+        connection: the build file, open.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection.cursor()
+        self._opening = threading.Lock()
+
+    def state(self, source: str, object_name: str) -> Mapping[str, Any]:
+        """What the last complete run of the stream left in `StreamResult.state`; empty before the first."""
+        with closing(self._cursor()) as cursor:
+            row = cursor.execute(
+                "SELECT arg_max(state, run_id) FROM _ledger.streams "
+                "WHERE source = $source AND object = $object AND status = 'complete' AND state IS NOT NULL",
+                {"source": source, "object": object_name},
+            ).fetchone()
+        return json.loads(row[0]) if row is not None and row[0] is not None else {}
+
+    def live_count(self, source: str, table: str) -> int:
+        """Records of a raw table that are neither archived, deleted nor merged away."""
+        with closing(self._cursor()) as cursor:
+            if not self._exists(cursor, source, table):
+                return 0
+            row = cursor.execute(f"SELECT count(*) FROM ({_latest(source, table, LIVE)})").fetchone()
+        return int(row[0]) if row else 0
+
+    def archived_ids(self, source: str, table: str) -> list[str]:
+        """Ids of records that are archived and not deleted, ascending as `live_ids`."""
+        return [record_id for ids in self._ids(source, table, _ARCHIVED, 10_000) for record_id in ids]
+
+    def live_ids(self, source: str, table: str, size: int) -> Iterator[list[str]]:
+        """Ids of live records, ascending as numbers where they are numbers, in lists of at most `size`."""
+        return self._ids(source, table, LIVE, size)
+
+    def _ids(self, source: str, table: str, which: str, size: int) -> Iterator[list[str]]:
+        with closing(self._cursor()) as cursor:
+            if not self._exists(cursor, source, table):
+                return
+            cursor.execute(f"{_latest(source, table, which)} ORDER BY TRY_CAST(id AS HUGEINT) NULLS LAST, id")
+            while rows := cursor.fetchmany(size):
+                yield [row[0] for row in rows]
+
+    def _cursor(self) -> duckdb.DuckDBPyConnection:
+        with self._opening:
+            return self._connection.cursor()
+
+    @staticmethod
+    def _exists(cursor: duckdb.DuckDBPyConnection, source: str, table: str) -> bool:
+        row = cursor.execute(
+            "SELECT 1 FROM duckdb_tables() WHERE database_name = current_database() "
+            "AND schema_name = $schema AND table_name = $table",
+            {"schema": raw_schema(source), "table": table},
+        ).fetchone()
+        return row is not None
+
+
+def _latest(source: str, table: str, which: str) -> str:
+    return (
+        f"SELECT id FROM (SELECT id, {which} AS matches FROM {qualified(raw_schema(source), table)} "
+        f"QUALIFY row_number() OVER (PARTITION BY id ORDER BY {LATEST_FIRST}) = 1) WHERE matches"
+    )
