@@ -401,6 +401,19 @@ class Intercom(_Group):
     parts: Literal["window", "none", "all"] = Field(
         "window", description="for which conversations parts are read"
     )
+    parts_tiers: tuple[Tier, ...] = Field(
+        (), description="read parts only of organisations of these tiers, such as A and B; empty = of all"
+    )
+    leave_out: tuple[Literal["teams", "tags", "tickets"], ...] = Field(
+        (), description="objects that are not read at all"
+    )
+    overlap_minutes: int = Field(
+        120, ge=0, description="what changed so long before the last run is read again"
+    )
+    full_list_days: int = Field(7, ge=1, description="everything is listed again after so many days")
+    requests_per_10_seconds: int = Field(1_666, gt=0, description="the app's limit in each ten seconds")
+    reserve: Decimal = Field(Decimal("0.05"), ge=0, lt=1, description="share of the limit left to other apps")
+    workers: int = Field(8, ge=1, le=32, description="requests in flight")
     time_budget_seconds: int = Field(3600, gt=0, description="give up (exit 3) when it needs longer")
 
 
@@ -418,6 +431,34 @@ class Billing(_Group):
         Decimal("0.01"), ge=0, le=1, description="above this share a file is refused"
     )
     seat_roles: tuple[str, ...] = Field(("seat",), description="item roles that count as seats")
+
+
+SeatRole = Literal["seat", "addon", "flat", "metered", "unknown"]
+
+
+class Stripe(_Group):
+    """What is read from Stripe, the optional second door into billing, and what it means."""
+
+    api_version: str = Field(
+        "2025-09-30.clover",
+        pattern=r"^\d{4}-\d{2}-\d{2}(\.[a-z]+)?$",
+        description="Stripe-Version header; 2024-06-20 or later",
+    )
+    organisation_key: str = Field(
+        "organisation_id", description="key of the customer's metadata that names its organisation"
+    )
+    parent_key: str = Field(
+        "parent_customer_id", description="key of the customer's metadata that names the customer above it"
+    )
+    seat_products: dict[str, SeatRole] = Field(
+        default_factory=dict,
+        description="id or name of a product, or id of a price -> role of its items; the metadata key seat_role of "
+        "a price or product wins; without a role an item counts no seats",
+    )
+    reserve: Decimal = Field(
+        Decimal("0.50"), ge=0, lt=1, description="share of the limit of reads left to others"
+    )
+    time_budget_seconds: int = Field(3600, gt=0, description="give up (exit 3) when it needs longer")
 
 
 class Guards(_Group):
@@ -475,6 +516,7 @@ class Settings(_Group):
     hubspot: HubSpot = HubSpot()
     intercom: Intercom = Intercom()
     billing: Billing = Billing()
+    stripe: Stripe = Stripe()
     guards: Guards = Guards()
     run: Run = Run()
     publish: Publish = Publish()
@@ -554,6 +596,12 @@ class Settings(_Group):
             {pair for pair in self.hubspot.associations if pair[0] in objects and pair[1] in objects}
         )
         said["intercom_parts"] = self.intercom.parts
+        said["intercom_parts_tiers"] = sorted(self.intercom.parts_tiers)
+        said["stripe"] = {
+            "organisation_key": self.stripe.organisation_key,
+            "parent_key": self.stripe.parent_key,
+            "seat_products": self.stripe.seat_products,
+        }
         said["billing_mappings"] = [PurePath(path).name for path in self.billing.mappings]
         return json.dumps({"models_version": MODELS_VERSION, **said}, sort_keys=True, default=_stable_text)
 
@@ -679,6 +727,8 @@ class Environment(_Group):
     hubspot_api_version: str = "2026-09"
     intercom_access_token: SecretStr | None = None
     intercom_base_url: str | None = None
+    stripe_api_key: SecretStr | None = None
+    stripe_base_url: str = "https://api.stripe.com"
     alert_webhook: SecretStr | None = None
 
     @classmethod
@@ -714,5 +764,7 @@ class Environment(_Group):
             hubspot_api_version=env.get("HUBSPOT_API_VERSION") or "2026-09",
             intercom_access_token=secret("INTERCOM_ACCESS_TOKEN"),
             intercom_base_url=env.get("INTERCOM_BASE_URL") or None,
+            stripe_api_key=secret("STRIPE_API_KEY"),
+            stripe_base_url=env.get("STRIPE_BASE_URL") or "https://api.stripe.com",
             alert_webhook=secret("HUB_ALERT_WEBHOOK"),
         )

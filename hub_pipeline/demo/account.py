@@ -61,6 +61,18 @@ class HubSpotRecord:
 
 
 @dataclass(slots=True)
+class HubSpotList:
+    """A list (segment) of records of one type: `members` maps a record id to the instant it joined (aware, UTC)."""
+
+    id: str
+    name: str
+    object_type: str
+    created_at: datetime
+    members: dict[str, datetime] = field(default_factory=dict)
+    processing_type: str = "MANUAL"
+
+
+@dataclass(slots=True)
 class HubSpotAccount:
     """One HubSpot portal.
 
@@ -70,7 +82,9 @@ class HubSpotAccount:
       label None for the unlabelled default type;
     - `association_categories`: type id -> "HUBSPOT_DEFINED" or "USER_DEFINED";
     - `owners`: shape of `GET /crm/v3/owners`, archived ones included with `archived: True`;
-    - `pipelines`: object type -> pipelines in the shape of `GET /crm/v3/pipelines/{type}`.
+    - `pipelines`: object type -> pipelines in the shape of `GET /crm/v3/pipelines/{type}`;
+    - `users`: shape of `GET /settings/v3/users`; people who were removed are not among them;
+    - `lists`: list id -> list.
     """
 
     portal_id: int
@@ -80,6 +94,8 @@ class HubSpotAccount:
     owners: list[dict[str, Any]]
     pipelines: dict[str, list[dict[str, Any]]]
     association_categories: dict[int, str] = field(default_factory=dict)
+    users: list[dict[str, Any]] = field(default_factory=list)
+    lists: dict[str, HubSpotList] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

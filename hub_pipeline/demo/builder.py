@@ -928,6 +928,7 @@ class Builder:
             records=self.records,
             associations=self.associations,
             owners=portal.owners(),
+            users=portal.users(),
             pipelines=portal.pipelines(),
             association_categories=dict.fromkeys(own, "USER_DEFINED")
             | dict.fromkeys(built_in, "HUBSPOT_DEFINED"),

@@ -36,6 +36,10 @@ class FaultKind(StrEnum):
     """A list page (HubSpot objects) that starts with the last records of the page before it."""
     CURSOR_LOOP = "cursor_loop"
     """A list page (HubSpot objects) whose next cursor is the cursor it was asked with."""
+    CURSOR_BACK = "cursor_back"
+    """A list page (HubSpot objects) whose next cursor leads back to the page before it: A, B, A."""
+    PARTIAL = "partial"
+    """A batch read (HubSpot objects and associations): 207, every third record is an error of the server's."""
 
 
 @dataclass(frozen=True, slots=True)

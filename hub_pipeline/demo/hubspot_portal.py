@@ -10,12 +10,12 @@ from __future__ import annotations
 import copy
 import threading
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from hub_pipeline.demo.account import HubSpotAccount, HubSpotRecord
+from hub_pipeline.demo.account import HubSpotAccount, HubSpotList, HubSpotRecord
 from hub_pipeline.demo.wire import SimulatorClock
 
 FIXED_PROPERTIES: Mapping[str, tuple[str, ...]] = {
@@ -154,6 +154,14 @@ class Portal:
         """This change's own share of the index lag, between a fifth and all of it."""
         return self.index_lag * (0.2 + 0.8 * (zlib.crc32(f"{record_id}/{change}".encode()) % 1000) / 999)
 
+    def with_value(self, object_type: str, name: str, value: str) -> HubSpotRecord | None:
+        """The record of which a unique property has this value; case does not matter, as in HubSpot."""
+        wanted = value.casefold()
+        for record in self.account.records.get(object_type, {}).values():
+            if (record.properties.get(name) or "").casefold() == wanted:
+                return record
+        return None
+
     # ---- changing -----------------------------------------------------------------------------------------------
 
     def _before_change(self, object_type: str, record_id: str) -> None:
@@ -278,6 +286,9 @@ class Portal:
         self._highest[object_type] = max(self._highest.get(object_type, 0), int(record_id))
         del self.account.records[object_type][record_id]
         self._ids.pop(object_type, None)
+        for one in self.account.lists.values():
+            if one.object_type == object_type:
+                one.members.pop(record_id, None)
         self._unindexed.get(object_type, {}).pop(record_id, None)
 
     def _relink(self, object_type: str, old: str, new: str | None) -> None:
@@ -331,3 +342,95 @@ class Portal:
                 rows = self.account.associations.get(pair, [])
                 rows[:] = [row for row in rows if row[:2] != ends]
                 self._associated.pop(pair, None)
+
+    # ---- definitions --------------------------------------------------------------------------------------------
+
+    def _definition(self, object_type: str, name: str) -> dict[str, Any]:
+        """A property that is not archived; names are told apart by their case."""
+        for item in self.account.properties.get(object_type, []):
+            if item["name"] == name and not item.get("archived"):
+                return item
+        raise KeyError(f"{object_type} has no property {name}")
+
+    def create_property(
+        self, object_type: str, name: str, *, kind: str = "string", field_type: str = "text", label: str = ""
+    ) -> None:
+        """Add a property; one that was archived under the name is gone for good, with its values.
+
+        KeyError if there is a property of that name.
+        """
+        with self.lock:
+            definitions = self.account.properties.setdefault(object_type, [])
+            if any(item["name"] == name and not item.get("archived") for item in definitions):
+                raise KeyError(f"{object_type} already has a property {name}")
+            if any(item["name"] == name for item in definitions):
+                definitions[:] = [item for item in definitions if item["name"] != name]
+                for record in self.account.records.get(object_type, {}).values():
+                    record.properties.pop(name, None)
+                    record.history.pop(name, None)
+            now = iso(self._now())
+            definitions.append(
+                {
+                    "name": name,
+                    "label": label or name,
+                    "type": kind,
+                    "fieldType": field_type,
+                    "description": "",
+                    "groupName": "information",
+                    "options": [],
+                    "calculated": False,
+                    "hasUniqueValue": False,
+                    "archived": False,
+                    "createdAt": now,
+                    "updatedAt": now,
+                }
+            )
+
+    def archive_property(self, object_type: str, name: str) -> None:
+        """Delete a property as people do: no definition, no value in any answer, and no record is modified."""
+        with self.lock:
+            self._definition(object_type, name).update(archived=True, archivedAt=iso(self._now()))
+
+    def relabel_property(self, object_type: str, name: str, label: str) -> None:
+        """Rename a property as people can: its label; the internal name is for ever."""
+        with self.lock:
+            self._definition(object_type, name).update(label=label, updatedAt=iso(self._now()))
+
+    def retype_property(self, object_type: str, name: str, kind: str, field_type: str = "text") -> None:
+        """Change the type; stored values stay as they were, whether they fit or not."""
+        with self.lock:
+            self._definition(object_type, name).update(
+                type=kind, fieldType=field_type, updatedAt=iso(self._now())
+            )
+
+    def set_options(self, object_type: str, name: str, values: Iterable[str]) -> None:
+        """Replace the options of an enumeration; stored values stay."""
+        with self.lock:
+            self._definition(object_type, name).update(
+                options=[
+                    {"label": value, "value": value, "displayOrder": position, "hidden": False}
+                    for position, value in enumerate(values)
+                ],
+                updatedAt=iso(self._now()),
+            )
+
+    # ---- lists --------------------------------------------------------------------------------------------------
+
+    def create_list(self, list_id: str, name: str, object_type: str, members: Iterable[str] = ()) -> None:
+        """Add a list with its first members."""
+        with self.lock:
+            now = self._now()
+            self.account.lists[list_id] = HubSpotList(
+                list_id, name, object_type, now, dict.fromkeys(members, now)
+            )
+
+    def set_members(self, list_id: str, members: Iterable[str]) -> None:
+        """Replace the members; who stays keeps the time of joining. No record is modified."""
+        with self.lock:
+            known, now = self.account.lists[list_id].members, self._now()
+            self.account.lists[list_id].members = {key: known.get(key, now) for key in members}
+
+    def delete_list(self, list_id: str) -> None:
+        """Delete a list; its members stay what they are."""
+        with self.lock:
+            del self.account.lists[list_id]

@@ -23,7 +23,7 @@ from zoneinfo import ZoneInfo
 from starlette.requests import Request
 from starlette.routing import Route
 
-from hub_pipeline.demo.account import ORGANISATION_OBJECT, HubSpotAccount, HubSpotRecord
+from hub_pipeline.demo.account import ORGANISATION_OBJECT, HubSpotAccount, HubSpotList, HubSpotRecord
 from hub_pipeline.demo.faults import FaultKind, Faults
 from hub_pipeline.demo.hubspot_portal import (
     FIXED_PROPERTIES,
@@ -79,6 +79,19 @@ MAX_SEARCH_RESULTS = 10_000
 MAX_ASSOCIATION_INPUTS = 1_000
 MAX_ASSOCIATIONS_PER_ID = 500
 MAX_OWNERS_PAGE = 500
+MAX_USERS_PAGE = 100
+MAX_MEMBERS_PAGE = 250
+MAX_INLINE_ASSOCIATIONS = 100
+
+REAL_HISTORY_CAP: Mapping[str, int] = {"contacts": 45, "*": 20}
+"""Versions of a property that HubSpot is said to keep: 45 for contacts, 20 for everything else."""
+
+
+_SERVER_ERROR: Mapping[str, Any] = {
+    "status": "error",
+    "category": "INTERNAL_ERROR",
+    "message": "There was a problem with the request.",
+}
 
 
 @dataclass(slots=True)
@@ -103,10 +116,13 @@ class HubSpotSimulator(Simulator, Portal):
         token: the bearer token that is accepted.
         versions: date versions of the API that exist.
         limits: rate limits.
-        forbidden: object type -> scopes the token lacks; every request about the type answers 403.
+        forbidden: object type, or "owners", "lists" or "settings.users" -> scopes the token lacks; every request
+            about it answers 403.
         index_lag: how long, at most, search answers from before a change (each change has its own share of it).
         cursor: how list cursors look: "last_id" (exclusive), "next_id" (inclusive) or "opaque".
-        history_cap: versions of a property that are still given; None = all.
+        cursor_lifetime: after that an opaque cursor is refused with 400; None = never.
+        history_cap: versions of a property that are still given, for all types or by type ("*" = any other, see
+            `REAL_HISTORY_CAP`); None = all.
         time_zone, currency, ui_domain: account details.
         custom_objects: object type id -> (name, singular label, plural label).
     """
@@ -124,7 +140,8 @@ class HubSpotSimulator(Simulator, Portal):
         forbidden: Mapping[str, Iterable[str]] | None = None,
         index_lag: timedelta = timedelta(0),
         cursor: str = "last_id",
-        history_cap: int | None = None,
+        cursor_lifetime: timedelta | None = None,
+        history_cap: int | Mapping[str, int] | None = None,
         time_zone: str = "UTC",
         currency: str = "USD",
         ui_domain: str = "app.hubspot.com",
@@ -136,6 +153,7 @@ class HubSpotSimulator(Simulator, Portal):
         self.limits = limits if limits is not None else Limits()
         self.forbidden: dict[str, list[str]] = {k: list(v) for k, v in (forbidden or {}).items()}
         self.cursor = cursor
+        self.cursor_lifetime = cursor_lifetime
         self.history_cap = history_cap
         self.time_zone = time_zone
         self.currency = currency
@@ -157,9 +175,13 @@ class HubSpotSimulator(Simulator, Portal):
             self.route(f"{objects}/batch/read", "POST", self._batch_read),
             self.route(f"{objects}/search", "POST", self._search),
             self.route(objects, "GET", self._list),
+            self.route(f"{objects}/{{record_id}}", "GET", self._one),
             self.route("/crm/properties/{version}/{object_type}", "GET", self._properties),
             self.route("/crm/pipelines/{version}/{object_type}", "GET", self._pipelines),
             self.route("/crm/owners/{version}", "GET", self._owners),
+            self.route("/settings/users/{version}", "GET", self._users),
+            self.route("/crm/lists/{version}/{list_id}", "GET", self._segment),
+            self.route("/crm/lists/{version}/{list_id}/memberships", "GET", self._members),
             self.route(f"{pair}/batch/read", "POST", self._associations),
             self.route(f"{pair}/labels", "GET", self._labels),
             self.route("/crm/limits/{version}/records", "GET", self._record_limits),
@@ -219,6 +241,8 @@ class HubSpotSimulator(Simulator, Portal):
         for key in ("object_type", "from_type", "to_type"):
             if key in request.path_params:
                 self._check_scope(self._type(request, key))
+        area = request.url.path.split("/")[2]
+        self._check_scope("settings.users" if area == "users" else area)
         return self._check_budgets(request.url.path)
 
     def _check_scope(self, object_type: str) -> None:
@@ -361,9 +385,10 @@ class HubSpotSimulator(Simulator, Portal):
         if record.archived_at is not None:
             answer["archivedAt"] = iso(record.archived_at)
         if history:
-            answer["propertiesWithHistory"] = {
-                name: versions_of(record, name)[: self.history_cap] for name in history
-            }
+            cap = self.history_cap
+            if isinstance(cap, Mapping):
+                cap = cap.get(object_type, cap.get("*"))
+            answer["propertiesWithHistory"] = {name: versions_of(record, name)[:cap] for name in history}
         return answer
 
     def _address(self, object_type: str) -> str:
@@ -377,8 +402,7 @@ class HubSpotSimulator(Simulator, Portal):
         most = MAX_PAGE_WITH_HISTORY if asked_history else MAX_PAGE
         limit = self._whole(request, "limit", 10, 1, most)
         archived = self._flag(request, "archived")
-        if "associations" in request.query_params:
-            raise self._refuse("Associations inside of object lists are not simulated; read them in batches")
+        linked = [self._linked_type(name) for name in self._names(request, "associations")]
         after = request.query_params.get("after")
         fault = request.scope.get(FAULT)
         known = self.known_ids(object_type)
@@ -399,12 +423,15 @@ class HubSpotSimulator(Simulator, Portal):
         selection = self._selection(object_type, self._names(request, "properties"))
         history = [name for name in asked_history if name in self._selection(object_type, asked_history)]
         address = self._address(object_type)
-        answer: dict[str, Any] = {
-            "results": [self._render(object_type, record, selection, history, address) for record in page]
-        }
+        results = [self._render(object_type, record, selection, history, address) for record in page]
+        for result in results if linked else ():
+            result["associations"] = self._inline(object_type, result["id"], linked, request)
+        answer: dict[str, Any] = {"results": results}
         looping = fault is not None and fault.kind is FaultKind.CURSOR_LOOP
         if more or (looping and page):
             following = after if looping and after else self._cursor_of(page[-1].id)
+            if fault is not None and fault.kind is FaultKind.CURSOR_BACK and start > limit:
+                following = self._cursor_of(known.texts[start - limit - 1])
             answer["paging"] = {
                 "next": {"after": following, "link": f"{request.url}&after={quote(following)}"}
             }
@@ -415,7 +442,36 @@ class HubSpotSimulator(Simulator, Portal):
             return last_id
         if self.cursor == "next_id":
             return str(int(last_id) + 1)
-        return base64.urlsafe_b64encode(f"cursor:{last_id}".encode()).decode()
+        issued = int(self.clock.now().timestamp())
+        return base64.urlsafe_b64encode(f"cursor:{last_id}:{issued}".encode()).decode()
+
+    def _linked_type(self, name: str) -> tuple[str, str]:
+        """(name as asked, object type) of an association asked for in a list."""
+        key = self.canonical_type(name)
+        if key is None:
+            raise self._refuse(f"Unable to infer object type from: {name}")
+        return name, key
+
+    def _inline(
+        self, object_type: str, record_id: str, linked: list[tuple[str, str]], request: Request
+    ) -> dict[str, Any]:
+        """Associations inside of a list: at most a hundred of each type, the rest behind a link."""
+        answer: dict[str, Any] = {}
+        for name, to_type in linked:
+            index = self.associated_with((object_type, to_type)).by_id.get(record_id, {})
+            ids = sorted((key for key in index if self.is_live(to_type, key)), key=int)
+            rows = [
+                {"id": key, "type": label or f"{object_type}_to_{to_type}"}
+                for key in ids[:MAX_INLINE_ASSOCIATIONS]
+                for _, label in index[key]
+            ]
+            if rows:
+                answer[name] = {"results": rows}
+                if len(ids) > MAX_INLINE_ASSOCIATIONS:
+                    after = ids[MAX_INLINE_ASSOCIATIONS - 1]
+                    link = f"{request.url.path}/{record_id}/associations/{name}?after={after}"
+                    answer[name]["paging"] = {"next": {"after": after, "link": link}}
+        return answer
 
     def _position(self, known: Ids, after: str | None) -> int:
         """Index of the first id behind a cursor."""
@@ -423,11 +479,14 @@ class HubSpotSimulator(Simulator, Portal):
             return 0
         if self.cursor == "opaque":
             try:
-                kind, _, last = base64.urlsafe_b64decode(after).decode().partition(":")
-            except (binascii.Error, UnicodeDecodeError):
-                kind, last = "", ""
-            if kind != "cursor" or not last.isdigit():
+                kind, last, issued = base64.urlsafe_b64decode(after).decode().split(":")
+            except (binascii.Error, ValueError):
+                kind, last, issued = "", "", ""
+            if kind != "cursor" or not last.isdigit() or not issued.isdigit():
                 raise self._refuse("The after cursor is not valid")
+            age = self.clock.now().timestamp() - int(issued)
+            if self.cursor_lifetime is not None and age > self.cursor_lifetime.total_seconds():
+                raise self._refuse("The after cursor has expired")
             return bisect_right(known.numbers, int(last))
         if not after.isascii() or not after.isdigit():
             raise self._refuse("The after cursor is not valid")
@@ -438,16 +497,17 @@ class HubSpotSimulator(Simulator, Portal):
         object_type = self._type(request)
         asked, asked_history = self._strings(body, "properties"), self._strings(body, "propertiesWithHistory")
         inputs = self._inputs(body, MAX_PAGE_WITH_HISTORY if asked_history else MAX_PAGE)
-        if body.get("idProperty") not in (None, "hs_object_id"):
-            raise self._refuse("Reading by an idProperty other than hs_object_id is not simulated")
+        by = self._id_property(object_type, body.get("idProperty"))
         archived = self._flag(request, "archived")
         started = iso(self.clock.now())
         selection = self._selection(object_type, asked)
         history = [name for name in asked_history if name in self._selection(object_type, asked_history)]
         records, address = self.account.records.get(object_type, {}), self._address(object_type)
         results, missing = [], []
-        for key in dict.fromkeys(item["id"] for item in inputs):
-            record = records.get(key)
+        given = list(dict.fromkeys(item["id"] for item in inputs))
+        broken = self._broken_part(request, given)
+        for key in (key for key in given if key not in broken):
+            record = records.get(key) if by is None else self.with_value(object_type, by, key)
             if record is None or record.archived is not archived:
                 missing.append(key)
             else:
@@ -463,7 +523,39 @@ class HubSpotSimulator(Simulator, Portal):
                     "context": {"ids": missing},
                 }
             )
+        if broken:
+            errors.append({**_SERVER_ERROR, "context": {"ids": broken}})
         return self._batch(started, results, errors)
+
+    @staticmethod
+    def _broken_part(request: Request, ids: list[str]) -> list[str]:
+        """The ids of a batch that fail, if this request was chosen for it."""
+        fault = request.scope.get(FAULT)
+        return ids[::3] if fault is not None and fault.kind is FaultKind.PARTIAL else []
+
+    def _id_property(self, object_type: str, name: Any) -> str | None:
+        """The property a record is named by; None = its id. Only unique ones can, and the e-mail of contacts."""
+        if name in (None, "hs_object_id"):
+            return None
+        unique = {p["name"] for p in self.account.properties.get(object_type, []) if p.get("hasUniqueValue")}
+        if object_type == "contacts":
+            unique.add("email")
+        if name not in unique:
+            raise self._refuse(f"{name} is not a unique property of {object_type}")
+        return str(name)
+
+    def _one(self, request: Request, _: Any) -> Reply:
+        object_type, key = self._type(request), request.path_params["record_id"]
+        by = self._id_property(object_type, request.query_params.get("idProperty"))
+        asked_history = self._names(request, "propertiesWithHistory")
+        archived = self._flag(request, "archived")
+        records = self.account.records.get(object_type, {})
+        record = records.get(key) if by is None else self.with_value(object_type, by, key)
+        if record is None or record.archived is not archived:
+            raise Refusal(self.error(404, "resource not found"))
+        selection = self._selection(object_type, self._names(request, "properties"))
+        history = [name for name in asked_history if name in self._selection(object_type, asked_history)]
+        return Reply(self._render(object_type, record, selection, history, self._address(object_type)))
 
     def _batch(self, started: str, results: list[Any], errors: list[dict[str, Any]]) -> Reply:
         answer: dict[str, Any] = {"status": "COMPLETE", "results": results}
@@ -521,6 +613,56 @@ class HubSpotSimulator(Simulator, Portal):
         answer: dict[str, Any] = {"results": owners[start : start + limit]}
         if start + limit < len(owners):
             answer["paging"] = {"next": {"after": str(start + limit), "link": str(request.url)}}
+        return Reply(answer)
+
+    def _users(self, request: Request, _: Any) -> Reply:
+        limit = self._whole(request, "limit", 100, 1, MAX_USERS_PAGE)
+        start = self._whole(request, "after", 0, 0, 10**9)
+        users = self.account.users
+        answer: dict[str, Any] = {"results": users[start : start + limit]}
+        if start + limit < len(users):
+            answer["paging"] = {"next": {"after": str(start + limit), "link": str(request.url)}}
+        return Reply(answer)
+
+    def _list_of(self, request: Request) -> HubSpotList:
+        one = self.account.lists.get(request.path_params["list_id"])
+        if one is None:
+            raise Refusal(self.error(404, f"List does not exist with ID {request.path_params['list_id']}."))
+        return one
+
+    def _segment(self, request: Request, _: Any) -> Reply:
+        one = self._list_of(request)
+        return Reply(
+            {
+                "list": {
+                    "listId": one.id,
+                    "listVersion": 1,
+                    "name": one.name,
+                    "objectTypeId": TYPE_IDS.get(one.object_type, one.object_type),
+                    "processingStatus": "COMPLETE",
+                    "processingType": one.processing_type,
+                    "createdAt": iso(one.created_at),
+                    "updatedAt": iso(one.created_at),
+                }
+            }
+        )
+
+    def _members(self, request: Request, _: Any) -> Reply:
+        one = self._list_of(request)
+        limit = self._whole(request, "limit", 100, 1, MAX_MEMBERS_PAGE)
+        after = (
+            self._association_cursor(request.query_params["after"]) if "after" in request.query_params else -1
+        )
+        ids = sorted((key for key in one.members if self.is_live(one.object_type, key)), key=int)
+        start = bisect_right([int(key) for key in ids], after)
+        page = ids[start : start + limit]
+        answer: dict[str, Any] = {
+            "results": [{"recordId": key, "membershipTimestamp": iso(one.members[key])} for key in page],
+            "total": len(ids),
+        }
+        if start + len(page) < len(ids):
+            cursor = base64.b64encode(f"0-{page[-1]}".encode()).decode()
+            answer["paging"] = {"next": {"after": cursor, "link": f"{request.url}&after={quote(cursor)}"}}
         return Reply(answer)
 
     def _schema_of(self, object_type: str) -> dict[str, Any]:
@@ -643,8 +785,12 @@ class HubSpotSimulator(Simulator, Portal):
         started = iso(self.clock.now())
         index = self.associated_with(pair).by_id
         results, errors = [], []
+        broken = self._broken_part(request, [item["id"] for item in inputs])
         for item in inputs:
             from_id, after = item["id"], item.get("after")
+            if from_id in broken:
+                errors.append({**_SERVER_ERROR, "context": {"fromObjectId": [from_id]}})
+                continue
             known = self.is_live(pair[0], from_id)
             linked = index.get(from_id, {}) if known else {}
             ids = sorted((key for key in linked if self.is_live(pair[1], key)), key=int)

@@ -77,6 +77,24 @@ def owners() -> list[dict[str, Any]]:
     ]
 
 
+def users() -> list[dict[str, Any]]:
+    """Everyone who can still log in; the deactivated owner is not among them."""
+    return [
+        {
+            "id": str(owner.user_id),
+            "email": owner.email,
+            "firstName": owner.given,
+            "lastName": owner.family,
+            "roleIds": [],
+            "superAdmin": owner.team is None,
+            "primaryTeamId": _TEAM_IDS[owner.team] if owner.team else None,
+            "secondaryTeamIds": [],
+        }
+        for owner in OWNERS
+        if not owner.archived
+    ]
+
+
 #: Stage id, label, probability, closed; the last but one of each pipeline is won, the last is lost.
 SALES_STAGES = (
     ("appointmentscheduled", "Appointment scheduled", "0.2", False),

@@ -197,7 +197,7 @@ def _run(
 ) -> CheckResult:
     try:
         sql = check.sql.strip().rstrip(";")
-        used = used_parameters(connection, sql)
+        used = used_parameters(sql)
         unknown = sorted(used - set(values))
         if unknown:
             raise ModelError(f"{model.path}: check {check.name}: there is no parameter ${unknown[0]}.")

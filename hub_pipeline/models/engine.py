@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
 from time import perf_counter
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -198,7 +199,10 @@ def run_model(
             rows = _replace_day(connection, model, parameters)
         else:
             rows = _replace_table(connection, model, parameters)
-        comment_on(connection, model)
+        if (
+            model.schema != "intermediate"
+        ):  # Never published, and made anew for each day: its words stand in its file.
+            comment_on(connection, model)
     return ModelRun(model.name, rows, perf_counter() - started)
 
 
@@ -215,10 +219,11 @@ def count_rows(connection: duckdb.DuckDBPyConnection, name: str) -> int:
     return int(connection.execute(f"SELECT count(*) FROM {qualified(schema, table)}").fetchall()[0][0])
 
 
-def used_parameters(connection: duckdb.DuckDBPyConnection, sql: str) -> set[str]:
+@cache
+def used_parameters(sql: str) -> frozenset[str]:
     """Names of the parameters a statement binds."""
-    statements = connection.extract_statements(sql)
-    return {str(name) for statement in statements for name in statement.named_parameters}
+    statements = duckdb.extract_statements(sql)
+    return frozenset(str(name) for statement in statements for name in statement.named_parameters)
 
 
 def view_sql(model: Model) -> str:
@@ -229,8 +234,8 @@ def view_sql(model: Model) -> str:
     return f"SELECT * FROM ({model.sql}\n) AS ordered\nORDER BY {', '.join(model.contract.order_by)}"
 
 
-def _bound(connection: duckdb.DuckDBPyConnection, model: Model, parameters: dict[str, Any]) -> dict[str, Any]:
-    used = used_parameters(connection, model.sql)
+def _bound(model: Model, parameters: dict[str, Any]) -> dict[str, Any]:
+    used = used_parameters(model.sql)
     unknown = sorted(used - set(parameters))
     if unknown:
         raise ModelError(f"{model.path}: there is no parameter ${unknown[0]}.")
@@ -239,9 +244,7 @@ def _bound(connection: duckdb.DuckDBPyConnection, model: Model, parameters: dict
 
 def _replace_table(connection: duckdb.DuckDBPyConnection, model: Model, parameters: dict[str, Any]) -> int:
     target = qualified(model.schema, model.table)
-    connection.execute(
-        f"CREATE OR REPLACE TABLE {target} AS\n{model.sql}", _bound(connection, model, parameters)
-    )
+    connection.execute(f"CREATE OR REPLACE TABLE {target} AS\n{model.sql}", _bound(model, parameters))
     rows = _changed_rows(connection)
     check_columns(connection, model, target)
     return rows
@@ -250,7 +253,7 @@ def _replace_table(connection: duckdb.DuckDBPyConnection, model: Model, paramete
 def _replace_day(connection: duckdb.DuckDBPyConnection, model: Model, parameters: dict[str, Any]) -> int:
     day = {"as_of": parameters["as_of"], "known_at": parameters["known_at"]}
     connection.execute(
-        f"CREATE OR REPLACE TEMPORARY TABLE {_RESULT} AS\n{model.sql}", _bound(connection, model, parameters)
+        f"CREATE OR REPLACE TEMPORARY TABLE {_RESULT} AS\n{model.sql}", _bound(model, parameters)
     )
     check_columns(connection, model, _RESULT)
     stray = connection.execute(
@@ -292,7 +295,7 @@ def _fit_mart(connection: duckdb.DuckDBPyConnection, model: Model) -> None:
 
 
 def _create_view(connection: duckdb.DuckDBPyConnection, model: Model) -> None:
-    used = used_parameters(connection, model.sql)
+    used = used_parameters(model.sql)
     if used:
         raise ModelError(
             f"{model.path}: a view cannot use the parameter ${min(used)}; carry it as a column of a mart."
@@ -307,19 +310,26 @@ def table_columns(connection: duckdb.DuckDBPyConnection, target: str) -> dict[st
     return {str(row[0]): str(row[1]) for row in connection.execute(f"DESCRIBE {target}").fetchall()}
 
 
+#: Type as a contract writes it -> as DuckDB does; the same in every connection.
+_SPELLING: dict[str, str] = {}
+
+
 def contract_types(connection: duckdb.DuckDBPyConnection, model: Model) -> dict[str, str]:
     """Column -> type of the contract, in DuckDB's own spelling.
 
     Raises:
         ModelError: a type is not one of DuckDB's.
     """
-    casts = ", ".join(
-        f"CAST(NULL AS {c.type}) AS {ident(name)}" for name, c in model.contract.columns.items()
-    )
-    try:
-        return table_columns(connection, f"(SELECT {casts})")
-    except (duckdb.CatalogException, duckdb.ParserException, duckdb.BinderException) as error:
-        raise ModelError(f"{model.path}: columns: a type is unknown: {_first_line(error)}") from error
+    columns = model.contract.columns
+    unknown = [c.type for c in columns.values() if c.type not in _SPELLING]
+    if unknown:
+        casts = ", ".join(f"CAST(NULL AS {kind}) AS c{n}" for n, kind in enumerate(unknown))
+        try:
+            spelled = table_columns(connection, f"(SELECT {casts})").values()
+        except (duckdb.CatalogException, duckdb.ParserException, duckdb.BinderException) as error:
+            raise ModelError(f"{model.path}: columns: a type is unknown: {_first_line(error)}") from error
+        _SPELLING.update(zip(unknown, spelled, strict=True))
+    return {name: _SPELLING[column.type] for name, column in columns.items()}
 
 
 def check_columns(connection: duckdb.DuckDBPyConnection, model: Model, target: str) -> None:

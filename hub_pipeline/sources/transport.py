@@ -706,7 +706,7 @@ class _Said(msgspec.Struct, frozen=True):
 
 
 class _ErrorBody(msgspec.Struct):
-    """The parts of HubSpot's and Intercom's error bodies that matter; anything else about them is ignored."""
+    """The parts of the error bodies of HubSpot, Intercom and Stripe that matter; anything else is ignored."""
 
     class Item(msgspec.Struct):
         message: str = ""
@@ -716,6 +716,7 @@ class _ErrorBody(msgspec.Struct):
     message: str = ""
     policyName: str = ""
     errors: list[Item] = msgspec.field(default_factory=list)
+    error: Any = None
 
     decoder: ClassVar[msgspec.json.Decoder[_ErrorBody]]
 
@@ -729,7 +730,8 @@ def _said(body: bytes) -> _Said:
         error = _ErrorBody.decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return _Said()
-    texts = [error.message, *(f"{item.code} {item.message}".strip() for item in error.errors)]
+    nested = error.error.get("message") if isinstance(error.error, dict) else None
+    texts = [error.message, str(nested or ""), *(f"{item.code} {item.message}".strip() for item in error.errors)]
     scopes = [
         str(scope)
         for item in error.errors

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from datetime import datetime
 from typing import Any
 
 import duckdb
@@ -49,9 +50,16 @@ class WarehouseKnown:
             row = cursor.execute(f"SELECT count(*) FROM ({_latest(source, table, LIVE)})").fetchone()
         return int(row[0]) if row else 0
 
-    def archived_ids(self, source: str, table: str) -> list[str]:
-        """Ids of records that are archived and not deleted, ascending as `live_ids`."""
-        return [record_id for ids in self._ids(source, table, _ARCHIVED, 10_000) for record_id in ids]
+    def archived_ids(self, source: str, table: str, since: datetime | None = None) -> list[str]:
+        """Ids of records that are archived and not deleted, ascending as `live_ids`.
+
+        Args:
+            source: source.
+            table: raw table.
+            since: only those that were archived then or later (UTC).
+        """
+        which = _ARCHIVED if since is None else f"({_ARCHIVED} AND _archived_at >= TIMESTAMP '{since.isoformat()}')"
+        return [record_id for ids in self._ids(source, table, which, 10_000) for record_id in ids]
 
     def live_ids(self, source: str, table: str, size: int) -> Iterator[list[str]]:
         """Ids of live records, ascending as numbers where they are numbers, in lists of at most `size`."""

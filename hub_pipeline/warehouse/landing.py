@@ -5,7 +5,8 @@ temporary name, fsynced and renamed; then its record file ``<part>-<seq>.json`` 
 without a record file does not exist: it is the rest of a write that was cut off.
 
 The record file keeps the ``as_of`` and ``floor`` of its load, so that raw rebuilt from landing gets the same
-``recorded_at`` as the first time.
+``recorded_at`` as the first time. It may also keep a ``position``: what of its source the file covers, in words that
+only the source understands, so that a run that was cut off is not begun anew (`unfinished`).
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import zstandard
 
@@ -26,6 +29,10 @@ from hub_pipeline.warehouse.crashpoints import crash_point
 
 #: A file is closed at about this many bytes of NDJSON, so that a killed run repeats little and memory stays bounded.
 ROLL_BYTES = 64 * 1024 * 1024
+#: ... or when it has been open for so long: at HubSpot's limit that is a few MiB, at a slow source's less.
+ROLL_SECONDS = 30.0
+#: Written beside the files of a run when the list they are of was complete.
+COMPLETE_NAME = "stream.complete"
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,7 @@ class LandedFile:
     close: datetime
     floor: datetime | None
     written_at: datetime
+    position: Mapping[str, Any] | None = None
 
     def to_json(self) -> bytes:
         values = asdict(self)
@@ -88,6 +96,7 @@ class LandedFile:
                 close=datetime.fromisoformat(values["close"]),
                 floor=None if values["floor"] is None else datetime.fromisoformat(values["floor"]),
                 written_at=datetime.fromisoformat(values["written_at"]),
+                position=values.get("position"),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise WarehouseError(f"The landing record {record} cannot be read: {error}.") from error
@@ -98,6 +107,10 @@ class LandingWriter:
 
     Use as a context manager: leaving it normally completes the open file, leaving it with an exception discards
     the open file and keeps the completed ones.
+
+    Attributes:
+        files: the completed ones.
+        position: what the open file covers, as it will stand in its record file; set before each `write`.
     """
 
     def __init__(
@@ -107,18 +120,21 @@ class LandingWriter:
         object_name: str,
         load: LoadContext,
         part: str = "0",
-        roll_bytes: int = ROLL_BYTES,
+        roll_bytes: int | None = None,
+        roll_seconds: float | None = None,
     ) -> None:
         self._folder = root / source / object_name / load.run_id
         self._source = source
         self._object = object_name
         self._load = load
         self._part = part
-        self._roll_bytes = roll_bytes
+        self._roll_bytes = ROLL_BYTES if roll_bytes is None else roll_bytes
+        self._roll_seconds = ROLL_SECONDS if roll_seconds is None else roll_seconds
         self._compressor = zstandard.ZstdCompressor(level=3)
         self._sequence = 0
         self._stream: zstandard.ZstdCompressionWriter | None = None
         self.files: list[LandedFile] = []
+        self.position: Mapping[str, Any] | None = None
 
     def __enter__(self) -> LandingWriter:
         return self
@@ -129,7 +145,7 @@ class LandingWriter:
         if error is None:
             self.close()
         else:
-            self._discard()
+            self.discard()
 
     def write(self, lines: bytes, records: int) -> None:
         """Append complete NDJSON lines (each ending in a newline) that hold ``records`` records."""
@@ -145,7 +161,7 @@ class LandingWriter:
         self._hash.update(lines)
         self._records += records
         self._bytes += len(lines)
-        if self._bytes >= self._roll_bytes:
+        if self._bytes >= self._roll_bytes or time.monotonic() - self._opened >= self._roll_seconds:
             self.close()
 
     def close(self) -> None:
@@ -173,12 +189,14 @@ class LandingWriter:
                 close=self._load.close,
                 floor=self._load.floor,
                 written_at=datetime.now(UTC).replace(tzinfo=None),
+                position=self.position,
             )
             write_durably(self._final.with_name(self._stem + ".json"), landed.to_json())
         except OSError as error:
             raise _disk_error(self._folder, error) from error
         self._stream = None
         self.files.append(landed)
+        crash_point("landing.file.after")
 
     def _open(self) -> None:
         make_private_folder(self._folder)
@@ -186,13 +204,15 @@ class LandingWriter:
         self._sequence += 1
         self._final = self._folder / f"{self._stem}.ndjson.zst"
         self._temporary = self._folder / f".{self._stem}.tmp"
-        self._raw = open(os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")  # noqa: SIM115 - closed by close() or _discard()
+        self._raw = open(os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")  # noqa: SIM115 - closed by close() or discard()
         self._stream = self._compressor.stream_writer(self._raw, closefd=False)
         self._hash = hashlib.sha256()
         self._records = 0
         self._bytes = 0
+        self._opened = time.monotonic()
 
-    def _discard(self) -> None:
+    def discard(self) -> None:
+        """Throw the open file away, if any."""
         if self._stream is not None:
             self._raw.close()
             self._temporary.unlink(missing_ok=True)
@@ -206,6 +226,28 @@ def landed_files(
     pattern = f"{source}/{object_name}/{run_id or '*'}/*.json"
     for record in sorted(root.glob(pattern)):
         yield LandedFile.read(record)
+
+
+def unfinished(root: Path, source: str, object_name: str, load: LoadContext) -> list[LandedFile]:
+    """Files with a position that earlier runs for the same day landed of a list they did not bring to its end.
+
+    Only runs with the same floor count: then a record gets the same ``recorded_at`` whichever run landed it.
+    """
+    folder = root / source / object_name
+    if not folder.is_dir():
+        return []
+    runs = sorted(p for p in folder.iterdir() if p.is_dir() and p.name < load.run_id)
+    files = [
+        LandedFile.read(record)
+        for run in runs
+        if not (run / COMPLETE_NAME).exists()
+        for record in sorted(run.glob("*.json"))
+    ]
+    return [
+        file
+        for file in files
+        if file.position is not None and (file.as_of, file.floor) == (load.as_of, load.floor)
+    ]
 
 
 def write_durably(path: Path, content: bytes, mode: int = 0o600) -> None:

@@ -37,6 +37,7 @@ from hub_pipeline.errors import DataRefusedError, WarehouseError
 from hub_pipeline.warehouse import ledger
 from hub_pipeline.warehouse.crashpoints import crash_point
 from hub_pipeline.warehouse.landing import (
+    COMPLETE_NAME,
     LandedFile,
     LoadContext,
     landed_files,
@@ -73,7 +74,6 @@ LIVE = "(_deleted_at IS NULL AND _archived_at IS NULL AND _merged_into IS NULL)"
 _SCALARS = ("VARCHAR", "BIGINT", "INTEGER", "DOUBLE", "BOOLEAN", "DATE", "TIMESTAMP", "DECIMAL", "JSON")
 
 DEFINITION_NAME = "stream.definition"
-COMPLETE_NAME = "stream.complete"
 
 
 def raw_schema(source: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal, Protocol
 
 
@@ -95,8 +96,8 @@ class Known(Protocol):
     def live_count(self, source: str, table: str) -> int:
         """Records of a raw table that are neither archived, deleted nor merged away."""
 
-    def archived_ids(self, source: str, table: str) -> list[str]:
-        """Ids of records that are archived and not deleted."""
+    def archived_ids(self, source: str, table: str, since: datetime | None = None) -> list[str]:
+        """Ids of records that are archived and not deleted, of those archived at or after `since` (UTC) if given."""
 
     def live_ids(self, source: str, table: str, size: int) -> Iterator[list[str]]:
         """Ids of live records, ascending as numbers where they are numbers, in lists of at most `size`."""
@@ -111,7 +112,7 @@ class NothingKnown:
     def live_count(self, source: str, table: str) -> int:
         return 0
 
-    def archived_ids(self, source: str, table: str) -> list[str]:
+    def archived_ids(self, source: str, table: str, since: datetime | None = None) -> list[str]:
         return []
 
     def live_ids(self, source: str, table: str, size: int) -> Iterator[list[str]]:

@@ -6,9 +6,12 @@ its search pager repeats the first page for ever (intercom_billing.md 3, measure
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from importlib import metadata
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -34,11 +37,11 @@ ADDRESSES = {
     "eu": "https://api.eu.intercom.io",
     "au": "https://api.au.intercom.io",
 }
-#: 10,000 a minute for each app, enforced in windows of ten seconds.
-REQUESTS_PER_10_SECONDS = 1_666
-RESERVE = 0.05
-WORKERS = 8
+#: A workspace counts in windows of ten seconds.
+WINDOW_SECONDS = 10.0
 PAGE = 150
+#: Pages of the list of deleted conversations hold at most so many.
+DELETED_PAGE = 60
 
 Text = str | int | float | None
 """Intercom sends numbers where it documents texts and the other way round."""
@@ -57,6 +60,13 @@ class CompanyRefs(msgspec.Struct):
     has_more: bool = False
 
 
+class Merge(msgspec.Struct):
+    """A contact that was merged into the one whose history this is."""
+
+    source_contact_id: str | int
+    merged_at: int | None = None
+
+
 class Contact(msgspec.Struct):
     """What is kept of a contact; anything else Intercom knows about a person is not landed."""
 
@@ -65,10 +75,12 @@ class Contact(msgspec.Struct):
     email: Text = None
     name: Text = None
     role: Text = None
-    created_at: Text = None
-    updated_at: Text = None
+    owner_id: Text = None
+    created_at: int | None = None
+    updated_at: int | None = None
     custom_attributes: msgspec.Raw = msgspec.Raw(b"null")
     companies: CompanyRefs | None = None
+    merge_history: list[Merge] | None = None
 
 
 class Company(msgspec.Struct):
@@ -94,6 +106,7 @@ class Rating(msgspec.Struct):
     rating: int | None = None
     remark: str | None = None
     created_at: int | None = None
+    updated_at: int | None = None
     replied_at: int | None = None
 
 
@@ -102,6 +115,12 @@ class Statistics(msgspec.Struct):
 
     last_contact_reply_at: int | None = None
     count_conversation_parts: int | None = None
+
+
+class TagRefs(msgspec.Struct):
+    """The tags of a conversation."""
+
+    tags: list[Ref] = msgspec.field(default_factory=list)
 
 
 class Conversation(msgspec.Struct):
@@ -114,8 +133,55 @@ class Conversation(msgspec.Struct):
     updated_at: int | None = None
     contacts: ContactRefs | None = None
     company: Ref | None = None
+    admin_assignee_id: Text = None
+    team_assignee_id: Text = None
+    tags: TagRefs | None = None
     conversation_rating: Rating | None = None
     statistics: Statistics | None = None
+
+
+class TicketType(msgspec.Struct):
+    """What kind of request a ticket is."""
+
+    id: Text = None
+    name: Text = None
+
+
+class TicketState(msgspec.Struct):
+    """Where a ticket stands; older versions of the API send the category alone, as a text."""
+
+    category: str | None = None
+
+
+class TicketAttributes(msgspec.Struct):
+    """Of what was filled in only the title; the description is a message."""
+
+    title: Text = msgspec.field(name="_default_title_", default=None)
+
+
+class Ticket(msgspec.Struct):
+    """What is kept of a ticket: never its description or its parts."""
+
+    id: str | int
+    ticket_id: Text = None
+    category: Text = None
+    ticket_type: TicketType | None = None
+    ticket_state: TicketState | str | None = None
+    ticket_attributes: TicketAttributes | None = None
+    contacts: ContactRefs | None = None
+    company_id: Text = None
+    admin_assignee_id: Text = None
+    team_assignee_id: Text = None
+    open: bool | None = None
+    created_at: int | None = None
+    updated_at: int | None = None
+
+
+class DeletedConversation(msgspec.Struct):
+    """A conversation that is gone, and when it went."""
+
+    id: str | int
+    deleted_at: int | None = None
 
 
 class Author(msgspec.Struct):
@@ -190,7 +256,15 @@ class ContactPage(msgspec.Struct):
 class ConversationPage(msgspec.Struct):
     """A page of conversations."""
 
-    conversations: list[Conversation]
+    data: list[Conversation] = msgspec.field(name="conversations")
+    total_count: int = 0
+    pages: SearchPages | None = None
+
+
+class TicketPage(msgspec.Struct):
+    """A page of tickets."""
+
+    data: list[Ticket] = msgspec.field(name="tickets")
     total_count: int = 0
     pages: SearchPages | None = None
 
@@ -215,10 +289,44 @@ class CompanyPage(msgspec.Struct):
     pages: NumberedPages | None = None
 
 
+class DeletedPage(msgspec.Struct):
+    """A page of the conversations that were deleted."""
+
+    data: list[DeletedConversation] = msgspec.field(name="conversations")
+    pages: NumberedPages | None = None
+
+
 class AdminList(msgspec.Struct):
     """All teammates."""
 
     admins: list[Admin]
+
+
+class Team(msgspec.Struct):
+    """A team and the ids of its members."""
+
+    id: str | int
+    name: Text = None
+    admin_ids: list[str | int] = msgspec.field(default_factory=list)
+
+
+class TeamList(msgspec.Struct):
+    """All teams."""
+
+    teams: list[Team]
+
+
+class Tag(msgspec.Struct):
+    """A tag."""
+
+    id: str | int
+    name: Text = None
+
+
+class TagList(msgspec.Struct):
+    """All tags."""
+
+    data: list[Tag]
 
 
 class App(msgspec.Struct):
@@ -236,23 +344,89 @@ class Me(msgspec.Struct):
     app: App
 
 
-def _decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
+class Searchable(Protocol):
+    """What every record of a search has."""
+
+    id: str | int
+    created_at: int | None
+    updated_at: int | None
+
+
+S = TypeVar("S", bound=Searchable)
+S_co = TypeVar("S_co", bound=Searchable, covariant=True)
+
+
+class SearchPage(Protocol[S_co]):
+    """A page of a search."""
+
+    @property
+    def data(self) -> Sequence[S_co]:
+        """The records."""
+
+    @property
+    def total_count(self) -> int:
+        """How many records the search found."""
+
+    @property
+    def pages(self) -> SearchPages | None:
+        """Where it goes on."""
+
+
+@dataclass(frozen=True)
+class Searched(Generic[S]):
+    """An object that is read by searching.
+
+    Attributes:
+        name: its raw table and landing folder.
+        path: of the search.
+        decoder: of its pages.
+        by_day: dates are compared by whole days, of UTC or of the workspace's time zone: Intercom has documented
+            both, so nothing here may depend on which.
+    """
+
+    name: str
+    path: str
+    decoder: msgspec.json.Decoder[SearchPage[S]]
+    by_day: bool
+
+
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind)
 
 
-_CONTACTS = _decoder(ContactPage)
-_CONVERSATIONS = _decoder(ConversationPage)
-_SCROLL = _decoder(ScrollPage)
-_COMPANIES = _decoder(CompanyPage)
-_ADMINS = _decoder(AdminList)
-_DETAIL = _decoder(Detail)
-_ME = _decoder(Me)
+#: With the history of merges a contact says which other contacts have become this one (API version 2.16).
+CONTACTS: Searched[Contact] = Searched(
+    "contacts", "/contacts/search?include_merge_history=true", _decoder(ContactPage), by_day=True
+)
+CONVERSATIONS: Searched[Conversation] = Searched(
+    "conversations", "/conversations/search", _decoder(ConversationPage), by_day=False
+)
+TICKETS: Searched[Ticket] = Searched("tickets", "/tickets/search", _decoder(TicketPage), by_day=False)
+
+_SCROLL: msgspec.json.Decoder[ScrollPage] = _decoder(ScrollPage)
+_COMPANIES: msgspec.json.Decoder[CompanyPage] = _decoder(CompanyPage)
+_DELETED: msgspec.json.Decoder[DeletedPage] = _decoder(DeletedPage)
+_ADMINS: msgspec.json.Decoder[AdminList] = _decoder(AdminList)
+_TEAMS: msgspec.json.Decoder[TeamList] = _decoder(TeamList)
+_TAGS: msgspec.json.Decoder[TagList] = _decoder(TagList)
+_DETAIL: msgspec.json.Decoder[Detail] = _decoder(Detail)
+_ME: msgspec.json.Decoder[Me] = _decoder(Me)
+
+Query = Mapping[str, Any]
+#: Every record there is.
+EVERYTHING: Query = {"field": "updated_at", "operator": ">", "value": 0}
 
 
 def observe_limits(pacer: Pacer, headers: Mapping[str, str]) -> None:
-    """Wait for the next window as soon as Intercom says that this one is used up."""
-    if headers.get("X-RateLimit-Remaining") == "0" and (wait := asked_wait(headers)) is not None:
-        pacer.pause(min(wait, 10.0))
+    """Take in Intercom's own count of the window, and wait for the next one as soon as this one is used up."""
+    limit, remaining = _whole(headers.get("X-RateLimit-Limit")), _whole(headers.get("X-RateLimit-Remaining"))
+    pacer.observe(limit, WINDOW_SECONDS, remaining)
+    if remaining == 0 and (wait := asked_wait(headers)) is not None:
+        pacer.pause(min(wait, WINDOW_SECONDS))
+
+
+def _whole(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isascii() and text.isdigit() else None
 
 
 class IntercomClient:
@@ -276,7 +450,9 @@ class IntercomClient:
         self.budget = budget or Budget(
             "Intercom", settings.time_budget_seconds, "intercom.time_budget_seconds"
         )
-        self._pool = BoundedPool(self.budget, workers=WORKERS)
+        self._pool = BoundedPool(self.budget, workers=settings.workers)
+        self._lock = threading.Lock()
+        self._server_time = 0
         self._headers = {
             "Authorization": f"Bearer {token}",
             "Accept": "application/json",
@@ -288,9 +464,9 @@ class IntercomClient:
         self.transport = Transport(
             "Intercom",
             send=self._send,
-            pacer=Pacer(REQUESTS_PER_10_SECONDS, 10.0, RESERVE),
+            pacer=Pacer(settings.requests_per_10_seconds, WINDOW_SECONDS, float(settings.reserve)),
             budget=self.budget,
-            observe=observe_limits,
+            observe=self._observe,
             token=token,
             token_variable=TOKEN_VARIABLE,
             address_variable=ADDRESS_VARIABLE,
@@ -308,6 +484,21 @@ class IntercomClient:
         content = None if body is None else msgspec.json.encode(body)
         return self._pool.request(method, self._address + path, headers=self._headers, body=content)
 
+    def _observe(self, pacer: Pacer, headers: Mapping[str, str]) -> None:
+        observe_limits(pacer, headers)
+        try:
+            seconds = int(parsedate_to_datetime(headers.get("Date", "")).timestamp())
+        except ValueError:  # a proxy that sends no date; the answers before it had one
+            return
+        with self._lock:
+            self._server_time = max(self._server_time, seconds)
+
+    @property
+    def server_time(self) -> int:
+        """The latest time Intercom itself has told, in seconds since 1970; 0 before the first answer."""
+        with self._lock:
+            return self._server_time
+
     def me(self, tally: Tally | None = None) -> App:
         """The workspace the token belongs to."""
         return self.transport.ask("GET", "/me", _ME, tally=tally).app
@@ -316,17 +507,42 @@ class IntercomClient:
         """All teammates."""
         return self.transport.ask("GET", "/admins", _ADMINS, tally=tally).admins
 
-    def contacts(self, after: str | None, tally: Tally | None = None, per_page: int = PAGE) -> ContactPage:
-        """A page of all contacts, the one changed last at the end."""
-        body = _search(after, per_page)
-        return self.transport.ask("POST", "/contacts/search", _CONTACTS, body=body, tally=tally)
+    def teams(self, tally: Tally | None = None) -> list[Team]:
+        """All teams."""
+        return self.transport.ask("GET", "/teams", _TEAMS, tally=tally).teams
 
-    def conversations(
-        self, after: str | None, tally: Tally | None = None, per_page: int = PAGE
-    ) -> ConversationPage:
-        """A page of all conversations, the one changed last at the end."""
-        body = _search(after, per_page)
-        return self.transport.ask("POST", "/conversations/search", _CONVERSATIONS, body=body, tally=tally)
+    def tags(self, tally: Tally | None = None) -> list[Tag]:
+        """All tags."""
+        return self.transport.ask("GET", "/tags", _TAGS, tally=tally).data
+
+    def search(
+        self,
+        searched: Searched[S],
+        query: Query,
+        after: str | None,
+        tally: Tally | None = None,
+        per_page: int = PAGE,
+        sort: str = "updated_at",
+    ) -> SearchPage[S]:
+        """A page of a search, what is oldest by ``sort`` first."""
+        pagination: dict[str, Any] = {"per_page": per_page}
+        if after is not None:
+            pagination["starting_after"] = after
+        body = {
+            "query": query,
+            "pagination": pagination,
+            "sort": {"field": sort, "order": "ascending"},
+        }
+        return self.transport.ask("POST", searched.path, searched.decoder, body=body, tally=tally)
+
+    def count(self, searched: Searched[S], query: Query = EVERYTHING, tally: Tally | None = None) -> int:
+        """How many records a search finds."""
+        return self.search(searched, query, None, tally, per_page=1).total_count
+
+    def deleted_conversations(self, page: int, tally: Tally | None = None) -> DeletedPage:
+        """A page of the deleted conversations, the latest first (API version 2.16)."""
+        path = f"/conversations/deleted?page={page}&per_page={DELETED_PAGE}&order=desc"
+        return self.transport.ask("GET", path, _DELETED, tally=tally)
 
     def scroll(self, parameter: str | None, tally: Tally | None = None) -> ScrollPage:
         """The next page of the scroll over all companies.
@@ -345,15 +561,3 @@ class IntercomClient:
         """A conversation with its 500 latest parts."""
         path = f"/conversations/{quote(conversation_id, safe='')}?display_as=plaintext"
         return self.transport.ask("GET", path, _DETAIL, tally=tally)
-
-
-def _search(after: str | None, per_page: int) -> dict[str, Any]:
-    """Everything, oldest change first: what changes while it is read moves to the end and is read there."""
-    pagination: dict[str, Any] = {"per_page": per_page}
-    if after is not None:
-        pagination["starting_after"] = after
-    return {
-        "query": {"field": "updated_at", "operator": ">", "value": 0},
-        "pagination": pagination,
-        "sort": {"field": "updated_at", "order": "ascending"},
-    }

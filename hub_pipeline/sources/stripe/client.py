@@ -221,7 +221,7 @@ class StripeClient:
         coupon = ".source.coupon" if self._version >= DISCOUNT_SOURCES else ""
         if kind == "subscriptions":
             return [("expand[]", f"data.discounts{coupon}"), ("expand[]", "data.items.data.discounts")]
-        if kind == "customers":
+        if kind == "customers" and coupon:
             return [("expand[]", f"data.discount{coupon}")]
         return []
 

@@ -67,7 +67,7 @@ def events_stream() -> RawStream:
         json_columns={
             **dict.fromkeys(("id", "type", "api_version"), "VARCHAR"),
             **dict.fromkeys(("created", "position"), "BIGINT"),
-            "livemode": "BOOLEAN",
+            **dict.fromkeys(("livemode", "is_fresh"), "BOOLEAN"),
             **dict.fromkeys(("object", "previous"), "JSON"),
         },
         columns={
@@ -77,13 +77,14 @@ def events_stream() -> RawStream:
             "api_version": "VARCHAR",
             "livemode": "BOOLEAN",
             "position": "BIGINT",
+            "is_fresh": "BOOLEAN",
             "object_id": "VARCHAR",
             "object": "VARCHAR",
             "previous": "VARCHAR",
         },
         select=(
             "r.id AS id, r.type AS type, make_timestamp(1000000 * r.created) AS created_at, "
-            "r.api_version AS api_version, r.livemode AS livemode, r.position AS position, "
+            "r.api_version AS api_version, r.livemode AS livemode, r.position AS position, r.is_fresh AS is_fresh, "
             "r.object->>'id' AS object_id, CAST(r.object AS VARCHAR) AS object, "
             "CAST(r.previous AS VARCHAR) AS previous, make_timestamp(1000000 * r.created) AS _changed_at"
         ),
