@@ -150,6 +150,41 @@ class Ownership(_Group):
     )
 
 
+class Lifecycle(_Group):
+    """Vocabulary of contacts and what is expected of them. Values are compared without case, blanks and ``_``."""
+
+    stages: tuple[str, ...] = Field(
+        (
+            "subscriber",
+            "lead",
+            "marketingqualifiedlead",
+            "salesqualifiedlead",
+            "opportunity",
+            "customer",
+        ),
+        description="lifecycle stages a contact passes through, in this order",
+    )
+    other_stages: tuple[str, ...] = Field(
+        ("evangelist", "other"), description="lifecycle stages outside of that order"
+    )
+    lead_statuses: tuple[str, ...] = Field(
+        ("none", "attempted_to_contact", "connected", "open_deal", "unqualified"),
+        description="known lead statuses",
+    )
+    days: int = Field(28, gt=0, description="window in calendar days in which a change of stage is reported")
+    complete_after_days: int = Field(
+        7, ge=0, description="days after its creation by which a contact has a lifecycle stage"
+    )
+    unresponsive_days: int = Field(14, gt=0, description="days without an answer after the last attempt")
+    autocreated_sources: tuple[str, ...] = Field(
+        ("email_integration", "extension", "gmail", "outlook", "sales_extension"),
+        description="sources of contacts that a mail extension creates by itself",
+    )
+    internal_domains: tuple[str, ...] = Field(
+        (), description="e-mail domains of colleagues and vendors, beside those of the HubSpot users"
+    )
+
+
 class Metrics(_Group):
     """Period of the waterfall and the rates; empty = the calendar month of as_of."""
 
@@ -193,11 +228,58 @@ class HubSpotObject(_Group):
     properties: dict[str, str] = Field(
         default_factory=dict, description="canonical column -> name of the HubSpot property"
     )
-    history: tuple[str, ...] = Field((), description="properties whose history is read")
+    history: tuple[str, ...] = Field(
+        (), description="more properties whose history is read, beside those that the models need of the mapping"
+    )
     read_properties: tuple[str, ...] = Field(
         (), description="properties to read beside those of the mapping and the history; empty = all"
     )
 
+
+#: Columns of an organisation that together say what it pays for; an organisation that no billing system covers has
+#: the subscription ``hubspot:<id>`` made of them (domain 4.6).
+SUBSCRIPTION_COLUMNS = (
+    "seats",
+    "mrr",
+    "recurring_amount",
+    "plan",
+    "billing_interval",
+    "currency",
+    "subscription_status",
+    "started_at",
+    "cancel_at",
+    "cancel_requested_at",
+    "cancel_reason",
+    "cancel_comment",
+    "term_start",
+    "term_end",
+)
+#: Object -> canonical columns of which the models need every value they ever had. The history of the properties they
+#: are mapped to is read without being listed again.
+HISTORY_COLUMNS: dict[str, tuple[str, ...]] = {
+    "organisations": (
+        "tier_override",
+        "owner_id",
+        "health_override",
+        "members_active",
+        "pending_true_up_mrr",
+        "parent_org_id",
+        "covered_by_org_id",
+        "covered_from",
+        "covered_seats",
+        "contract_kind",
+        "contract_from",
+        "contract_to",
+        "contract_amount",
+        "contract_seats",
+        *SUBSCRIPTION_COLUMNS,
+        "nps_score",
+        "nps_responded_at",
+        "nps_comment",
+    ),
+    "contacts": ("lifecycle_stage", "lead_status", "owner_id"),
+    "deals": ("stage", "close_date", "amount", "owner_id"),
+}
 
 #: Meaning of the canonical columns that models/inputs.yaml does not have under the same name.
 COLUMN_MEANINGS = {
@@ -212,6 +294,23 @@ COLUMN_MEANINGS = {
     "contract_to": "exclusive end of the custom contract",
     "contract_amount": "MRR of the custom contract, reporting currency",
     "contract_seats": "seats of the custom contract",
+    "seats": "paid seats",
+    "mrr": "monthly recurring revenue, in the organisation's currency; wins over recurring_amount",
+    "recurring_amount": "amount for one billing interval, where there is no property for MRR",
+    "plan": "name of the plan",
+    "billing_interval": "how often it pays; hubspot.billing_intervals says what the values mean; empty = month",
+    "currency": "ISO 4217; empty = reporting currency",
+    "subscription_status": "status; hubspot.subscription_statuses says what the values mean; empty = what seats, amount and plan say",
+    "started_at": "start of the subscription; before it nothing counts",
+    "cancel_at": "date on which it ends (exclusive): churn date, also far in advance",
+    "cancel_requested_at": "instant the cancellation was asked for",
+    "cancel_reason": "reason of the cancellation",
+    "cancel_comment": "reason in the customer's words",
+    "term_start": "start of the current term",
+    "term_end": "exclusive end of the current term: the renewal date",
+    "nps_score": "latest NPS answer, 0 to 10; each value it ever had is an answer",
+    "nps_responded_at": "instant of that answer; empty = when the score was set",
+    "nps_comment": "comment given with that answer",
     "first_name": "first name",
     "last_name": "last name",
     "is_closed": "won or lost",
@@ -247,6 +346,8 @@ def _hubspot_objects() -> dict[str, HubSpotObject]:
                 "contract_amount": "custom_contract_amount",
                 "contract_seats": "custom_contract_seats",
                 "pending_true_up_mrr": "pending_true_up_mrr",
+                # What billing tells better; a team without billing maps them (docs/hubspot_mapping.md).
+                **dict.fromkeys((*SUBSCRIPTION_COLUMNS, "nps_score", "nps_responded_at", "nps_comment"), ""),
             },
         ),
         "companies": o(
@@ -265,7 +366,6 @@ def _hubspot_objects() -> dict[str, HubSpotObject]:
                 "is_champion": "is_champion",
                 "left_at": "left_company_at",
             },
-            history=("lifecyclestage", "hs_lead_status", "hubspot_owner_id"),
         ),
         "deals": o(
             object_type="deals",
@@ -285,7 +385,6 @@ def _hubspot_objects() -> dict[str, HubSpotObject]:
                 "is_won": "hs_is_closed_won",
                 "next_activity_at": "hs_next_activity_date",
             },
-            history=("closedate", "dealstage"),
         ),
         "feedback_submissions": o(
             object_type="feedback_submissions",
@@ -336,8 +435,63 @@ def _deal_types() -> dict[str, DealType]:
     }
 
 
+SubscriptionStatus = Literal["trialing", "active", "past_due", "unpaid", "paused", "incomplete", "canceled"]
+BillingInterval = Literal["month", "quarter", "year", "two_years", "week"]
+
+
+def _subscription_statuses() -> dict[str, SubscriptionStatus]:
+    return {
+        "trialing": "trialing",
+        "trial": "trialing",
+        "active": "active",
+        "past_due": "past_due",
+        "past due": "past_due",
+        "unpaid": "unpaid",
+        "paused": "paused",
+        "incomplete": "incomplete",
+        "canceled": "canceled",
+        "cancelled": "canceled",
+        "churned": "canceled",
+        "inactive": "canceled",
+    }
+
+
+def _billing_intervals() -> dict[str, BillingInterval]:
+    return {
+        "month": "month",
+        "monthly": "month",
+        "quarter": "quarter",
+        "quarterly": "quarter",
+        "year": "year",
+        "yearly": "year",
+        "annual": "year",
+        "annually": "year",
+        "two_years": "two_years",
+        "two years": "two_years",
+        "2 years": "two_years",
+        "biennial": "two_years",
+        "week": "week",
+        "weekly": "week",
+    }
+
+
 def _roles() -> dict[str, Role]:
     return {"Customer Success": "csm", "Sales": "sales", "Support": "support"}
+
+
+def _with_needed_history(name: str, one: HubSpotObject) -> HubSpotObject:
+    return one.model_copy(update={"history": tuple(dict.fromkeys((*one.history, *_needed_history(name, one))))})
+
+
+def _needed_history(name: str, one: HubSpotObject) -> list[str]:
+    mapped = (one.properties.get(column, "") for column in HISTORY_COLUMNS.get(name, ()))
+    return [name for name in mapped if name]
+
+
+def extra_history(name: str, one: HubSpotObject) -> tuple[str, ...]:
+    """Properties of an object whose history is read although no model needs it."""
+    needed = _needed_history(name, one)
+    return tuple(p for p in one.history if p not in needed)
 
 
 class HubSpot(_Group):
@@ -346,7 +500,7 @@ class HubSpot(_Group):
     portal_id: str | None = Field(None, description="for record addresses; empty = asked from the account")
     app_address: str = Field("https://app.hubspot.com", description="start of record addresses")
     objects: dict[str, HubSpotObject] = Field(
-        default_factory=_hubspot_objects, description="object -> mapping"
+        default_factory=_hubspot_objects, validate_default=True, description="object -> mapping"
     )
     associations: tuple[tuple[str, str], ...] = Field(
         (
@@ -374,11 +528,41 @@ class HubSpot(_Group):
         default_factory=_deal_types,
         description="value of the deal-type property -> meaning",
     )
+    subscription_statuses: dict[str, SubscriptionStatus] = Field(
+        default_factory=_subscription_statuses,
+        description="value of the property mapped to subscription_status, lower case -> meaning",
+    )
+    billing_intervals: dict[str, BillingInterval] = Field(
+        default_factory=_billing_intervals,
+        description="value of the property mapped to billing_interval, lower case -> meaning",
+    )
     roles: dict[str, Role] = Field(default_factory=_roles, description="name of the owner's team -> role")
     requests_per_10_seconds: int = Field(190, gt=0, description="the account's limit for this token")
     reserve: Decimal = Field(Decimal("0.05"), ge=0, lt=1, description="share of the limit left to other apps")
     workers: int = Field(8, ge=1, le=32, description="requests in flight")
+    searches_per_second: int = Field(4, gt=0, description="of the account's five, which all its apps share")
+    parallel_from_records: int = Field(
+        5_000, ge=0, description="a list that is longer is read by several chains of pages at a time"
+    )
+    horizon_minutes: int = Field(
+        15, ge=0, description="how long the search index may take to learn of a change"
+    )
+    overlap_minutes: int = Field(
+        5, ge=0, description="how far HubSpot's own clocks may differ; changes so much older are read again"
+    )
+    full_list_days: int = Field(
+        7, ge=0, description="days after which an object is read in full again, 0 = by every run"
+    )
+    census_days: int = Field(
+        7, ge=0, description="days after which all ids are compared, also when the numbers of records agree"
+    )
     time_budget_seconds: int = Field(3600, gt=0, description="give up (exit 3) when a source needs longer")
+
+    @field_validator("objects")
+    @classmethod
+    def _with_history_of_the_mapped(cls, value: dict[str, HubSpotObject]) -> dict[str, HubSpotObject]:
+        # So that nobody has to name a property twice, and no reader of `history` has to know of the mapping.
+        return {name: _with_needed_history(name, one) for name, one in value.items()}
 
     @field_validator("associations")
     @classmethod
@@ -433,9 +617,6 @@ class Billing(_Group):
     seat_roles: tuple[str, ...] = Field(("seat",), description="item roles that count as seats")
 
 
-SeatRole = Literal["seat", "addon", "flat", "metered", "unknown"]
-
-
 class Stripe(_Group):
     """What is read from Stripe, the optional second door into billing, and what it means."""
 
@@ -449,11 +630,6 @@ class Stripe(_Group):
     )
     parent_key: str = Field(
         "parent_customer_id", description="key of the customer's metadata that names the customer above it"
-    )
-    seat_products: dict[str, SeatRole] = Field(
-        default_factory=dict,
-        description="id or name of a product, or id of a price -> role of its items; the metadata key seat_role of "
-        "a price or product wins; without a role an item counts no seats",
     )
     reserve: Decimal = Field(
         Decimal("0.50"), ge=0, lt=1, description="share of the limit of reads left to others"
@@ -511,6 +687,7 @@ class Settings(_Group):
     churn: Churn = Churn()
     plans: Plans = Plans()
     ownership: Ownership = Ownership()
+    lifecycle: Lifecycle = Lifecycle()
     metrics: Metrics = Metrics()
     matching: Matching = Matching()
     hubspot: HubSpot = HubSpot()
@@ -556,6 +733,7 @@ class Settings(_Group):
             "churn": self.churn,
             "plans": self.plans,
             "ownership": self.ownership,
+            "lifecycle": self.lifecycle,
             "metrics": self.metrics,
             "matching": self.matching,
         }
@@ -567,6 +745,8 @@ class Settings(_Group):
             "sales_pipeline",
             "deal_types",
             "roles",
+            "subscription_statuses",
+            "billing_intervals",
             "app_address",
             "portal_id",
         ):
@@ -600,7 +780,6 @@ class Settings(_Group):
         said["stripe"] = {
             "organisation_key": self.stripe.organisation_key,
             "parent_key": self.stripe.parent_key,
-            "seat_products": self.stripe.seat_products,
         }
         said["billing_mappings"] = [PurePath(path).name for path in self.billing.mappings]
         return json.dumps({"models_version": MODELS_VERSION, **said}, sort_keys=True, default=_stable_text)

@@ -259,6 +259,27 @@ _PROPERTIES: dict[str, tuple[tuple[str, str, str, str], ...]] = {
         ("hs_meeting_title", "Meeting name", "string", "text"),
         ("hs_meeting_outcome", "Meeting outcome", "enumeration", "select"),
     ),
+    # Every portal has these, whether it uses them or not.
+    "communications": (
+        *_COMMON,
+        ("hs_timestamp", "Activity date", "datetime", "date"),
+        ("hs_communication_channel_type", "Channel type", "enumeration", "select"),
+        ("hs_communication_body", "Communication body", "string", "html"),
+    ),
+    "tickets": (
+        *_COMMON,
+        ("subject", "Ticket name", "string", "text"),
+        ("content", "Ticket description", "string", "textarea"),
+        ("hs_pipeline", "Pipeline", "enumeration", "select"),
+        ("hs_pipeline_stage", "Ticket status", "enumeration", "radio"),
+    ),
+    "line_items": (
+        *_COMMON,
+        ("name", "Name", "string", "text"),
+        ("quantity", "Quantity", "number", "number"),
+        ("price", "Unit price", "number", "number"),
+        ("amount", "Net price", "number", "number"),
+    ),
 }
 _OPTIONS = {
     "tier": ("A", "B", "C"),

@@ -15,7 +15,7 @@ from pydantic_core import PydanticUndefined
 from rich.console import Console
 
 from hub_pipeline.models.graph import MODELS_FOLDER, InputTable, read_inputs
-from hub_pipeline.settings import COLUMN_MEANINGS, HubSpotObject, Settings
+from hub_pipeline.settings import COLUMN_MEANINGS, HubSpotObject, Settings, extra_history
 
 _WORDS = {str: "text", int: "whole number", Decimal: "number", bool: "yes/no", date: "date"}
 
@@ -51,6 +51,9 @@ def _group(lines: list[str], values: BaseModel, defaults: BaseModel | None, path
     for key, field in type(values).model_fields.items():
         value = getattr(values, key)
         default = field.get_default(call_default_factory=True) if defaults is None else getattr(defaults, key)
+        if isinstance(values, HubSpotObject) and key == "history":
+            value = extra_history(path[-1], values)
+            default = extra_history(path[-1], defaults) if isinstance(defaults, HubSpotObject) else default
         if isinstance(value, BaseModel):
             groups.append(((key,), value, default, (type(value).__doc__ or "").strip().splitlines()[0]))
         elif key == "objects":

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from math import ceil
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import duckdb
 import msgspec
@@ -27,7 +27,13 @@ from hub_pipeline.sources.hubspot.client import (
     HubSpotClient,
     PropertyDefinition,
 )
-from hub_pipeline.sources.intercom.client import IntercomClient
+from hub_pipeline.sources.intercom.client import (
+    CONTACTS,
+    CONVERSATIONS,
+    TICKETS,
+    IntercomClient,
+    Searched,
+)
 from hub_pipeline.sources.transport import Budget, ForbiddenError, RejectedError
 from hub_pipeline.warehouse.lock import RunLock
 
@@ -229,13 +235,16 @@ def _intercom(settings: Settings, environment: Environment) -> Iterator[Finding]
                 "intercom",
                 f"workspace {app.id_code}, API version {settings.intercom.api_version}, the token is accepted",
             )
-            for name, ask in (("contacts", client.contacts), ("conversations", client.conversations)):
+            asked: tuple[Searched[Any], ...] = (CONTACTS, CONVERSATIONS, TICKETS)
+            for searched in asked:
+                if searched.name in settings.intercom.leave_out:
+                    continue
                 try:
-                    count = ask(None, None, 1).total_count
+                    count = client.count(searched)
                 except (ForbiddenError, RejectedError) as error:
-                    yield Finding("warning", f"intercom {name}", f"cannot be read: {error}")
+                    yield Finding("warning", f"intercom {searched.name}", f"cannot be read: {error}")
                 else:
-                    yield Finding("ok", f"intercom {name}", f"{count:,} records")
+                    yield Finding("ok", f"intercom {searched.name}", f"{count:,} records")
     except HubPipelineError as error:
         yield _broken("intercom", error)
 

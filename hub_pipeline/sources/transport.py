@@ -500,6 +500,7 @@ class Transport:
         self._token_variable = token_variable
         self._address_variable = address_variable
         self._random = random.SystemRandom()
+        self._date: str | None = None
 
     def ask(
         self,
@@ -510,6 +511,7 @@ class Transport:
         body: Any = None,
         tally: Tally | None = None,
         attempts: int | None = None,
+        pacer: Pacer | None = None,
     ) -> T:
         """Ask until the answer decodes.
 
@@ -520,6 +522,7 @@ class Transport:
             body: JSON body.
             tally: the job the attempts are counted for, besides the total.
             attempts: fewer attempts than usual for server errors (1 = none is repeated).
+            pacer: of a limit of its own, where a source has several; the rate headers are not read into it.
 
         Raises:
             ConfigurationError: 401, a redirect, a bad certificate.
@@ -531,7 +534,7 @@ class Transport:
         failures = dict.fromkeys(ATTEMPTS, 0)
         while True:
             try:
-                return self._attempt(method, path, decoder, body, tally, sum(failures.values()) > 0)
+                return self._attempt(method, path, decoder, body, tally, sum(failures.values()) > 0, pacer)
             except AttemptError as error:
                 trouble = error
             self.budget.remaining()
@@ -552,7 +555,7 @@ class Transport:
             else:
                 delay = trouble.wait + self._random.uniform(0, 0.1)
             if kind == "limited":
-                self.pacer.pause(delay)
+                (pacer or self.pacer).pause(delay)
             self.budget.sleep(delay, trouble.reason)
 
     def _attempt(
@@ -563,9 +566,10 @@ class Transport:
         body: Any,
         tally: Tally | None,
         retry: bool,
+        pacer: Pacer | None,
     ) -> T:
         reply: Reply | None = None
-        with self.pacer.slot(self.budget):
+        with (pacer or self.pacer).slot(self.budget):
             try:
                 reply = self._send(method, path, body)
             except StatusError as error:
@@ -575,10 +579,16 @@ class Transport:
                 for counter in (self.total, tally):
                     if counter is not None:
                         counter.add(retry=retry, reply=reply)
-        self._observe(self.pacer, reply.headers)
+        self._date = reply.headers.get("Date") or self._date
+        if pacer is None:
+            self._observe(self.pacer, reply.headers)
         if not 200 <= reply.status <= 299:
             raise self._trouble(reply, path)
         return self._decode(decoder, reply)
+
+    def server_time(self) -> datetime | None:
+        """The time of the latest answer by the server's own clock, in whole seconds; None if it never told."""
+        return _header_time(self._date)
 
     def redact(self, text: str) -> str:
         """The text without the token, however the server echoed it."""

@@ -66,6 +66,11 @@ class Warehouse:
         """Where sources land their files."""
         return self.data_dir / "landing"
 
+    @property
+    def memory(self) -> str:
+        """The memory limit in force."""
+        return self.memory_limit or default_memory_limit()
+
     @contextmanager
     def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """Open the build file for writing, creating it with its ledger when there is none.
@@ -139,7 +144,7 @@ class Warehouse:
             str(self.build_path),
             read_only=read_only,
             config={
-                "memory_limit": self.memory_limit or default_memory_limit(),
+                "memory_limit": self.memory,
                 "threads": os.cpu_count() or 1,
                 "temp_directory": str(self._temporary),
             },

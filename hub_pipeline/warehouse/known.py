@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 from datetime import datetime
 from typing import Any
@@ -64,6 +64,37 @@ class WarehouseKnown:
     def live_ids(self, source: str, table: str, size: int) -> Iterator[list[str]]:
         """Ids of live records, ascending as numbers where they are numbers, in lists of at most `size`."""
         return self._ids(source, table, LIVE, size)
+
+    def companies_in_tiers(self, tiers: Collection[str]) -> list[str] | None:
+        """Intercom's ids of the companies whose organisations were in these tiers on the last day that was built.
+
+        None before the first such day. An organisation answers to its own id and to its external id.
+        """
+        with closing(self._cursor()) as cursor:
+            built = cursor.execute(
+                "SELECT count(*) FROM duckdb_tables() WHERE database_name = current_database() AND "
+                "(schema_name, table_name) IN (('marts', 'organisation_daily'), ('staging', 'organisations'), "
+                "('raw_intercom', 'companies'))"
+            ).fetchone()
+            if built is None or built[0] != 3:
+                return None
+            rows = cursor.execute(
+                """
+                WITH days AS (SELECT max(as_of) AS as_of FROM marts.organisation_daily WHERE known_at = as_of),
+                chosen AS (
+                    SELECT d.org_id FROM marts.organisation_daily AS d JOIN days USING (as_of)
+                    WHERE d.known_at = d.as_of AND list_contains($tiers, d.tier)),
+                keys AS (
+                    SELECT org_id AS reference FROM chosen
+                    UNION
+                    SELECT external_id FROM staging.organisations
+                    WHERE org_id IN (SELECT org_id FROM chosen) AND external_id IS NOT NULL)
+                SELECT DISTINCT c.id FROM raw_intercom.companies AS c JOIN keys AS k ON k.reference = c.company_id
+                WHERE (SELECT as_of FROM days) IS NOT NULL ORDER BY c.id
+                """,
+                {"tiers": list(tiers)},
+            ).fetchall()
+        return [row[0] for row in rows]
 
     def _ids(self, source: str, table: str, which: str, size: int) -> Iterator[list[str]]:
         with closing(self._cursor()) as cursor:

@@ -6,7 +6,7 @@ without knowing anything about the source.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
@@ -102,6 +102,12 @@ class Known(Protocol):
     def live_ids(self, source: str, table: str, size: int) -> Iterator[list[str]]:
         """Ids of live records, ascending as numbers where they are numbers, in lists of at most `size`."""
 
+    def companies_in_tiers(self, tiers: Collection[str]) -> list[str] | None:
+        """Intercom's ids of the companies whose organisations were in these tiers on the last day that was built.
+
+        None before the first such day: then nobody can say.
+        """
+
 
 class NothingKnown:
     """An empty warehouse: everything is read in full."""
@@ -117,3 +123,6 @@ class NothingKnown:
 
     def live_ids(self, source: str, table: str, size: int) -> Iterator[list[str]]:
         return iter(())
+
+    def companies_in_tiers(self, tiers: Collection[str]) -> list[str] | None:
+        return None

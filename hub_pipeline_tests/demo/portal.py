@@ -136,6 +136,7 @@ def account(organisations: int = 250, contacts: int = 3) -> HubSpotAccount:
                 "archived": True,
             },
         ],
+        users=[{"id": "170", "email": "o@example.com", "primaryTeamId": "5", "secondaryTeamIds": ["7", "6"]}],
         pipelines={"deals": [{"id": "post_sales", "label": "Post-sales", "displayOrder": 0, "stages": []}]},
         association_categories={7: "USER_DEFINED", 8: "USER_DEFINED"},
     )

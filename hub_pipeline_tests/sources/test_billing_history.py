@@ -27,7 +27,7 @@ def in_force(
     key = "subscription_id" if table == "subscriptions" else "subscription_item_id"
     rows = billing.rows(
         f"SELECT {key}, {column}, _deleted_at FROM raw_billing.{table}_versions WHERE _changed_at < $close QUALIFY "
-        f"row_number() OVER (PARTITION BY {key} ORDER BY _changed_at DESC, _recorded_at DESC, _told_at, _file_no DESC) = 1",
+        f"row_number() OVER (PARTITION BY {key} ORDER BY _changed_at DESC, _recorded_at DESC, _told_at, _precedence DESC) = 1",
         close=datetime.combine(day, datetime.min.time()) + timedelta(days=1),
     )
     return {record: value for record, value, deleted_at in rows if deleted_at is None}

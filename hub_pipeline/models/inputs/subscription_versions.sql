@@ -42,15 +42,35 @@ WITH subscriptions AS (
 
 -- An end told after it happened holds from the end on, so that version is also one of that earlier instant.
 subscription_facts AS (
-  SELECT *, _changed_at AS effective_at, _recorded_at AS recorded_at FROM subscriptions
-  UNION ALL
-  SELECT *, end_at, greatest(end_at, _recorded_at) FROM subscriptions WHERE end_at < _changed_at
+  SELECT
+    *,
+    row_number() OVER (
+      PARTITION BY source, subscription_id
+      ORDER BY effective_at, recorded_at, _told_at, _precedence, _line
+    ) AS ordinal
+  FROM (
+    SELECT *, _changed_at AS effective_at, _recorded_at AS recorded_at FROM subscriptions
+    UNION ALL
+    SELECT *, end_at, greatest(end_at, _recorded_at) FROM subscriptions WHERE end_at < _changed_at
+  ) AS told_and_ended
 ),
 
 item_facts AS (
-  SELECT *, least(_changed_at, _deleted_at) AS effective_at, _recorded_at AS recorded_at
-  FROM raw_billing.subscription_items_versions
-  WHERE livemode
+  SELECT
+    *,
+    row_number() OVER (
+      PARTITION BY source, subscription_item_id
+      ORDER BY effective_at, recorded_at, _told_at, _precedence, _line
+    ) AS ordinal
+  FROM (
+    SELECT *, _changed_at AS effective_at, _recorded_at AS recorded_at
+    FROM raw_billing.subscription_items_versions
+    WHERE livemode
+    UNION ALL
+    SELECT *, _deleted_at, greatest(_deleted_at, _recorded_at)
+    FROM raw_billing.subscription_items_versions
+    WHERE livemode AND _deleted_at < _changed_at
+  ) AS told_and_removed
 ),
 
 -- An item may move from one subscription to another: both look at all its versions.
@@ -60,7 +80,7 @@ subscription_item_pairs AS (
 
 told AS (
   SELECT source, subscription_id, effective_at, recorded_at FROM subscription_facts
-  UNION ALL
+  UNION
   SELECT p.source, p.subscription_id, f.effective_at, f.recorded_at
   FROM subscription_item_pairs AS p
   JOIN item_facts AS f ON f.source = p.source AND f.subscription_item_id = p.subscription_item_id
@@ -80,58 +100,110 @@ later_instants AS (
   JOIN item_facts AS f ON f.source = p.source AND f.subscription_item_id = p.subscription_item_id
 ),
 
+-- Every instant at which something changed, when the first word of it was known, and when the last word of what had
+-- changed by then was.
 instants AS (
-  SELECT source, subscription_id, effective_at, min(recorded_at) AS recorded_at
+  SELECT
+    source, subscription_id, effective_at, recorded_at,
+    max(told_at) OVER (PARTITION BY source, subscription_id ORDER BY effective_at) AS last_told_at
   FROM (
-    SELECT source, subscription_id, effective_at, recorded_at FROM told
-    UNION ALL
-    SELECT source, subscription_id, instant, greatest(instant, recorded_at) FROM later_instants WHERE instant > effective_at
-  ) AS every
-  GROUP BY source, subscription_id, effective_at
+    SELECT source, subscription_id, effective_at, min(recorded_at) AS recorded_at, max(told_at) AS told_at
+    FROM (
+      SELECT source, subscription_id, effective_at, recorded_at, recorded_at AS told_at FROM told
+      UNION ALL
+      SELECT source, subscription_id, instant, greatest(instant, recorded_at), CAST(NULL AS TIMESTAMP)
+      FROM later_instants
+      WHERE instant > effective_at
+    ) AS every
+    GROUP BY source, subscription_id, effective_at
+  ) AS one_each
 ),
 
--- What becomes known later about an earlier instant rewrites every instant from there on.
+-- What becomes known later about an earlier instant rewrites every instant from there on. Where nothing was, the
+-- versions in force are found by one pass over the instants; the others are compared with all that was told.
 points AS (
-  SELECT source, subscription_id, effective_at, recorded_at FROM instants
+  SELECT source, subscription_id, effective_at, recorded_at, last_told_at <= recorded_at AS is_last_word FROM instants
   UNION
-  SELECT i.source, i.subscription_id, i.effective_at, t.recorded_at
+  SELECT i.source, i.subscription_id, i.effective_at, t.recorded_at, t.recorded_at = i.last_told_at
   FROM instants AS i
   JOIN told AS t
     ON t.source = i.source AND t.subscription_id = i.subscription_id
     AND t.effective_at <= i.effective_at AND t.recorded_at > i.recorded_at
+  WHERE i.last_told_at > i.recorded_at
 ),
 
-subscription_in_force AS (
-  SELECT
-    p.effective_at AS in_force_at, p.recorded_at AS known, f.source, f.subscription_id, f.customer_id, f.status, f.currency, f.plan,
-    f.started_at, f.trial_start_at, f.trial_end_at, f.current_period_start_at, f.current_period_end_at,
-    f.earliest_period_end_at, f.cancel_at, f.cancel_requested_at, f.cancel_at_period_end, f.cancel_reason,
-    f.cancel_comment, f.pause_kind, f.end_at, f._told_at
+subscription_ordinals AS (
+  SELECT source, subscription_id, effective_at, recorded_at, ordinal
+  FROM (
+    SELECT
+      source, subscription_id, effective_at, recorded_at, is_point,
+      max(ordinal) OVER (PARTITION BY source, subscription_id ORDER BY effective_at) AS ordinal
+    FROM (
+      SELECT source, subscription_id, effective_at, recorded_at, ordinal, false AS is_point FROM subscription_facts
+      UNION ALL
+      SELECT source, subscription_id, effective_at, recorded_at, 0, true FROM points WHERE is_last_word
+    ) AS facts_and_points
+  ) AS walked
+  WHERE is_point
+  UNION ALL
+  SELECT p.source, p.subscription_id, p.effective_at, p.recorded_at, max(f.ordinal)
   FROM points AS p
   JOIN subscription_facts AS f
     ON f.source = p.source AND f.subscription_id = p.subscription_id
     AND f.effective_at <= p.effective_at AND f.recorded_at <= p.recorded_at
-  QUALIFY row_number() OVER (
-    PARTITION BY p.source, p.subscription_id, p.effective_at, p.recorded_at
-    ORDER BY f.effective_at DESC, f.recorded_at DESC, f._told_at, f._file_no DESC, f._line DESC
-  ) = 1
+  WHERE NOT p.is_last_word
+  GROUP BY p.source, p.subscription_id, p.effective_at, p.recorded_at
 ),
 
-item_in_force AS (
+subscription_in_force AS (
   SELECT
-    p.source, p.subscription_id, p.effective_at AS in_force_at, p.recorded_at AS known, f.subscription_id AS item_of,
-    f.product_name, f.seat_role, f.quantity, f.unit_amount_minor, f.recurring_minor, f.discount_minor,
-    f.billing_scheme, f.usage_type, f."interval", f.interval_count, f.current_period_end_at,
-    f._deleted_at IS NULL OR f._deleted_at > p.effective_at AS is_live
+    o.effective_at AS in_force_at, o.recorded_at AS known, f.source, f.subscription_id, f.customer_id, f.status, f.currency, f.plan,
+    f.started_at, f.trial_start_at, f.trial_end_at, f.current_period_start_at, f.current_period_end_at,
+    f.earliest_period_end_at, f.cancel_at, f.cancel_requested_at, f.cancel_at_period_end, f.cancel_reason,
+    f.cancel_comment, f.pause_kind, f.end_at, f._told_at
+  FROM subscription_ordinals AS o
+  JOIN subscription_facts AS f
+    ON f.source = o.source AND f.subscription_id = o.subscription_id AND f.ordinal = o.ordinal
+),
+
+item_ordinals AS (
+  SELECT source, subscription_id, subscription_item_id, effective_at, recorded_at, ordinal
+  FROM (
+    SELECT
+      source, subscription_id, subscription_item_id, effective_at, recorded_at,
+      max(ordinal) OVER (PARTITION BY source, subscription_item_id ORDER BY effective_at) AS ordinal
+    FROM (
+      SELECT
+        source, CAST(NULL AS VARCHAR) AS subscription_id, subscription_item_id, effective_at, recorded_at, ordinal
+      FROM item_facts
+      UNION ALL
+      SELECT p.source, p.subscription_id, s.subscription_item_id, p.effective_at, p.recorded_at, 0
+      FROM points AS p
+      JOIN subscription_item_pairs AS s ON s.source = p.source AND s.subscription_id = p.subscription_id
+      WHERE p.is_last_word
+    ) AS facts_and_points
+  ) AS walked
+  WHERE subscription_id IS NOT NULL AND ordinal > 0
+  UNION ALL
+  SELECT p.source, p.subscription_id, s.subscription_item_id, p.effective_at, p.recorded_at, max(f.ordinal)
   FROM points AS p
   JOIN subscription_item_pairs AS s ON s.source = p.source AND s.subscription_id = p.subscription_id
   JOIN item_facts AS f
     ON f.source = s.source AND f.subscription_item_id = s.subscription_item_id
     AND f.effective_at <= p.effective_at AND f.recorded_at <= p.recorded_at
-  QUALIFY row_number() OVER (
-    PARTITION BY p.source, p.subscription_id, p.effective_at, p.recorded_at, f.subscription_item_id
-    ORDER BY f.effective_at DESC, f.recorded_at DESC, f._told_at, f._file_no DESC, f._line DESC
-  ) = 1
+  WHERE NOT p.is_last_word
+  GROUP BY p.source, p.subscription_id, s.subscription_item_id, p.effective_at, p.recorded_at
+),
+
+item_in_force AS (
+  SELECT
+    o.source, o.subscription_id, o.effective_at AS in_force_at, o.recorded_at AS known, f.subscription_id AS item_of,
+    f.product_name, f.seat_role, f.quantity, f.unit_amount_minor, f.recurring_minor, f.discount_minor,
+    f.billing_scheme, f.usage_type, f."interval", f.interval_count, f.current_period_end_at,
+    f._deleted_at IS NULL OR f._deleted_at > o.effective_at AS is_live
+  FROM item_ordinals AS o
+  JOIN item_facts AS f
+    ON f.source = o.source AND f.subscription_item_id = o.subscription_item_id AND f.ordinal = o.ordinal
 ),
 
 item_amounts AS (

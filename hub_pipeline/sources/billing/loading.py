@@ -32,7 +32,7 @@ from hub_pipeline.sources.billing.folder import (
 )
 from hub_pipeline.sources.billing.mapping import TableMapping, identity, read_mappings
 from hub_pipeline.sources.billing.text import read
-from hub_pipeline.sources.billing.versions import Appended, append
+from hub_pipeline.sources.billing.versions import Appended, append, precedence
 from hub_pipeline.sources.progress import NullProgress, Progress
 from hub_pipeline.warehouse import ledger
 from hub_pipeline.warehouse.crashpoints import crash_point
@@ -51,7 +51,7 @@ REJECTED_SAMPLE = 1000
 NO_ROWS = Counts(0, 0, 0, 0)
 
 _SCRATCH = ("billing_text", "billing_lines", "billing_checked", "billing_repeated", "billing_accepted",
-            "billing_before", "billing_seen", "billing_gone")  # fmt: skip
+            "billing_before", "billing_seen", "billing_gone", "billing_then")  # fmt: skip
 
 
 @dataclass
@@ -421,7 +421,8 @@ class _Files:
         self._keep_quarantined(extract, table.name, sha, limit=None)
         close = _close(extract, self._settings)
         load = replace(self._load, floor=floor)
-        appended = append(self._connection, table, extract.source, extract.kind, close, file_no, load)
+        rank = precedence(close, extract.kind, extract.sequence, sha)
+        appended = append(self._connection, table, extract.source, extract.kind, close, file_no, load, rank)
         self._count_appended(file_no, appended)
         self._count(table.name, counts)
         self._tallies[table.name].inserted += appended.inserted

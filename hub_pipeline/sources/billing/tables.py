@@ -3,7 +3,8 @@
 Besides the contract's columns a row of ``raw_billing.<table>`` has ``source`` (the folder), ``extra`` (JSON of the
 columns the contract does not know), ``_changed_at`` (since when it is true), ``_recorded_at`` (when it became known,
 settled rule 2), ``_deleted_at``, ``_absent`` (deleted because a full file left it out), ``_floor`` (of its load),
-``_hash`` of the content, ``_file_no`` and ``_line`` (where it stands: raw_billing.files) and ``_run_id``.
+``_hash`` of the content, ``_precedence`` (which of two statements on one instant holds: versions.precedence),
+``_file_no`` and ``_line`` (where it stands: raw_billing.files) and ``_run_id``.
 """
 
 from __future__ import annotations
@@ -14,9 +15,23 @@ from hub_pipeline.settings import Settings
 from hub_pipeline.sources.billing.contract import Table, contract, currencies
 from hub_pipeline.warehouse.sql import ident, idents, literal
 
-_BOOKKEEPING = (
-    "_changed_at TIMESTAMP, _recorded_at TIMESTAMP, _deleted_at TIMESTAMP, _absent BOOLEAN, _floor TIMESTAMP, "
-    "_hash VARCHAR, _file_no BIGINT, _line BIGINT, _run_id VARCHAR"
+#: Columns of every table behind those of the contract.
+BOOKKEEPING = {
+    "_changed_at": "TIMESTAMP",
+    "_recorded_at": "TIMESTAMP",
+    "_deleted_at": "TIMESTAMP",
+    "_absent": "BOOLEAN",
+    "_floor": "TIMESTAMP",
+    "_hash": "VARCHAR",
+    "_precedence": "VARCHAR",
+    "_file_no": "BIGINT",
+    "_line": "BIGINT",
+    "_run_id": "VARCHAR",
+}
+
+#: Which version holds where several are true from one instant on. A deletion comes after a change of the same instant.
+NEWEST_FIRST = (
+    "_changed_at DESC, _recorded_at DESC, (_deleted_at IS NOT NULL AND NOT _absent) DESC, _precedence DESC, _line DESC"
 )
 
 _FILES = """
@@ -32,6 +47,10 @@ CREATE TABLE IF NOT EXISTS raw_billing.quarantine (
     is_base64 BOOLEAN, reasons VARCHAR[], first_seen_at TIMESTAMP);
 COMMENT ON TABLE raw_billing.quarantine IS
 'Rows of billing files that were not believed: where they stand, what was written, every reason.';
+CREATE TABLE IF NOT EXISTS raw_billing.lists (
+    table_name VARCHAR, source VARCHAR, extract_close TIMESTAMP, _precedence VARCHAR);
+COMMENT ON TABLE raw_billing.lists IS
+'Full files that were loaded, by the precedence with which they are believed.';
 CREATE TABLE IF NOT EXISTS raw_billing.currencies (currency VARCHAR PRIMARY KEY, exponent INTEGER);
 COMMENT ON TABLE raw_billing.currencies IS 'ISO 4217: decimals of each currency.';
 CREATE TABLE IF NOT EXISTS raw_billing.customer_organisations (
@@ -59,8 +78,9 @@ def ensure(connection: duckdb.DuckDBPyConnection) -> None:
 def _ensure_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     name = f"raw_billing.{ident(table.name)}"
     typed = ", ".join(f"{ident(c.name)} {c.sql_type}" for c in table.columns.values())
+    bookkeeping = ", ".join(f"{ident(column)} {kind}" for column, kind in BOOKKEEPING.items())
     connection.execute(
-        f"CREATE TABLE IF NOT EXISTS {name} (source VARCHAR, {typed}, extra VARCHAR, {_BOOKKEEPING})"
+        f"CREATE TABLE IF NOT EXISTS {name} (source VARCHAR, {typed}, extra VARCHAR, {bookkeeping})"
     )
     connection.execute(
         f"COMMENT ON TABLE {name} IS {literal(f'Billing: {table.meaning}; append-only versions.')}"
@@ -71,7 +91,7 @@ def _ensure_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     connection.execute(
         f"CREATE OR REPLACE VIEW raw_billing.{ident(table.name + '_current')} AS SELECT * FROM {name} "
         f"QUALIFY row_number() OVER (PARTITION BY {key} "
-        f"ORDER BY _changed_at DESC, _recorded_at DESC, _file_no DESC, _line DESC) = 1"
+        f"ORDER BY {NEWEST_FIRST}) = 1"
     )
     # Settled rule 1: the first version of a record is dated by its creation. Which version is the first depends on
     # what was known, so the table keeps the change as it was told and this view adds the row dated by creation

@@ -6,7 +6,9 @@ for the whole run; its models, retries and per-attribute clients are not used (d
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from importlib import metadata
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -36,6 +38,7 @@ PAGE = 100
 HISTORY_PAGE = 50
 #: Since February 2025 associations are read for so many records in one request.
 ASSOCIATION_BATCH = 1_000
+SEARCH_PAGE = 200
 OWNERS_PAGE = 500
 USERS_PAGE = 100
 MEMBERS_PAGE = 250
@@ -161,7 +164,15 @@ class RecordLimits(msgspec.Struct):
     customObjectTypes: CustomUsage = msgspec.field(default_factory=CustomUsage)
 
 
+class SearchReply(msgspec.Struct):
+    """Answer of a search: a page, and how many records match altogether."""
+
+    results: list[msgspec.Raw]
+    total: int
+
+
 PAGES = msgspec.json.Decoder(Page)
+SEARCHES = msgspec.json.Decoder(SearchReply)
 BATCHES = msgspec.json.Decoder(BatchReply)
 RAW = msgspec.json.Decoder(msgspec.Raw)
 ACCOUNTS = msgspec.json.Decoder(Account)
@@ -208,6 +219,10 @@ class HubSpotClient:
         self._version = environment.hubspot_api_version
         self.budget = budget or Budget("HubSpot", settings.time_budget_seconds, "hubspot.time_budget_seconds")
         self._pool = BoundedPool(self.budget, workers=settings.workers)
+        # More threads than workers may have something to ask.
+        self._in_flight = threading.BoundedSemaphore(settings.workers)
+        # Searches are counted by themselves, by the second.
+        self._search_pacer = Pacer(settings.searches_per_second, 1.0)
         configuration = Configuration(host=address)
         configuration.access_token = token
         self._api = ApiClient(configuration)
@@ -236,10 +251,15 @@ class HubSpotClient:
         self._pool.close()
 
     def _send(self, method: str, path: str, body: Any) -> Reply:
-        reply: Reply = self._api.call_api(
-            path, method, body=body, header_params={}, auth_settings=["oauth2"], _preload_content=False
-        )
+        with self._in_flight:
+            reply: Reply = self._api.call_api(
+                path, method, body=body, header_params={}, auth_settings=["oauth2"], _preload_content=False
+            )
         return reply
+
+    def server_time(self) -> datetime | None:
+        """HubSpot's own time at its latest answer (UTC), None if it never told."""
+        return self.transport.server_time()
 
     def account(self, tally: Tally | None = None) -> msgspec.Raw:
         """Details of the portal: id, time zone, currency."""
@@ -326,6 +346,11 @@ class HubSpotClient:
         if history:
             body["propertiesWithHistory"] = list(history)
         return self.transport.ask("POST", path, BATCHES, body=body, tally=tally)
+
+    def search(self, object_type: str, body: Mapping[str, Any], tally: Tally | None = None) -> SearchReply:
+        """Live records that match, at most `SEARCH_PAGE` of them, as the search index has them."""
+        path = f"/crm/objects/{self._version}/{quote(object_type, safe='')}/search"
+        return self.transport.ask("POST", path, SEARCHES, body=body, tally=tally, pacer=self._search_pacer)
 
     def associations(
         self, from_type: str, to_type: str, inputs: Sequence[Mapping[str, str]], tally: Tally | None = None

@@ -23,7 +23,6 @@ from hub_pipeline.sources.transport import (
     Budget,
     Pacer,
     Reply,
-    T,
     Tally,
     Transport,
     asked_wait,
@@ -417,14 +416,6 @@ Query = Mapping[str, Any]
 EVERYTHING: Query = {"field": "updated_at", "operator": ">", "value": 0}
 
 
-def observe_limits(pacer: Pacer, headers: Mapping[str, str]) -> None:
-    """Take in Intercom's own count of the window, and wait for the next one as soon as this one is used up."""
-    limit, remaining = _whole(headers.get("X-RateLimit-Limit")), _whole(headers.get("X-RateLimit-Remaining"))
-    pacer.observe(limit, WINDOW_SECONDS, remaining)
-    if remaining == 0 and (wait := asked_wait(headers)) is not None:
-        pacer.pause(min(wait, WINDOW_SECONDS))
-
-
 def _whole(text: str | None) -> int | None:
     return int(text) if text is not None and text.isascii() and text.isdigit() else None
 
@@ -451,6 +442,7 @@ class IntercomClient:
             "Intercom", settings.time_budget_seconds, "intercom.time_budget_seconds"
         )
         self._pool = BoundedPool(self.budget, workers=settings.workers)
+        self._limit = settings.requests_per_10_seconds
         self._lock = threading.Lock()
         self._server_time = 0
         self._headers = {
@@ -464,7 +456,7 @@ class IntercomClient:
         self.transport = Transport(
             "Intercom",
             send=self._send,
-            pacer=Pacer(settings.requests_per_10_seconds, WINDOW_SECONDS, float(settings.reserve)),
+            pacer=Pacer(self._limit, WINDOW_SECONDS, float(settings.reserve)),
             budget=self.budget,
             observe=self._observe,
             token=token,
@@ -485,7 +477,13 @@ class IntercomClient:
         return self._pool.request(method, self._address + path, headers=self._headers, body=content)
 
     def _observe(self, pacer: Pacer, headers: Mapping[str, str]) -> None:
-        observe_limits(pacer, headers)
+        """Take in Intercom's own count of the window, and wait for the next one as soon as this one is used up."""
+        limit, remaining = (_whole(headers.get(f"X-RateLimit-{name}")) for name in ("Limit", "Remaining"))
+        # A larger limit than ours says nothing about what others use: it may be counted over another time.
+        if limit is not None and limit <= self._limit:
+            pacer.observe(limit, WINDOW_SECONDS, remaining)
+        if remaining == 0 and (wait := asked_wait(headers)) is not None:
+            pacer.pause(min(wait, WINDOW_SECONDS))
         try:
             seconds = int(parsedate_to_datetime(headers.get("Date", "")).timestamp())
         except ValueError:  # a proxy that sends no date; the answers before it had one
