@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tomllib
 from collections.abc import Collection
 from datetime import date
@@ -229,7 +230,8 @@ class HubSpotObject(_Group):
         default_factory=dict, description="canonical column -> name of the HubSpot property"
     )
     history: tuple[str, ...] = Field(
-        (), description="more properties whose history is read, beside those that the models need of the mapping"
+        (),
+        description="more properties whose history is read, beside those that the models need of the mapping",
     )
     read_properties: tuple[str, ...] = Field(
         (), description="properties to read beside those of the mapping and the history; empty = all"
@@ -480,7 +482,9 @@ def _roles() -> dict[str, Role]:
 
 
 def _with_needed_history(name: str, one: HubSpotObject) -> HubSpotObject:
-    return one.model_copy(update={"history": tuple(dict.fromkeys((*one.history, *_needed_history(name, one))))})
+    return one.model_copy(
+        update={"history": tuple(dict.fromkeys((*one.history, *_needed_history(name, one))))}
+    )
 
 
 def _needed_history(name: str, one: HubSpotObject) -> list[str]:
@@ -615,6 +619,29 @@ class Billing(_Group):
         Decimal("0.01"), ge=0, le=1, description="above this share a file is refused"
     )
     seat_roles: tuple[str, ...] = Field(("seat",), description="item roles that count as seats")
+    max_seats: int = Field(
+        1_000_000, gt=0, lt=1_000_000_000, description="a line with more seats is held in the quarantine"
+    )
+    pending_days: int = Field(
+        7, ge=0, description="a line waits so long for what it belongs to, then it is quarantined"
+    )
+    metadata_keys: tuple[str, ...] = Field(
+        (), description="keys of customers.metadata that hold the organisation's id or external id"
+    )
+    match_email_domain: bool = Field(
+        False, description="match customers by a corporate e-mail domain that only one organisation has"
+    )
+    hashed_columns: tuple[str, ...] = Field(
+        (), description="text columns kept only as a hash, such as customers.email"
+    )
+
+    @field_validator("hashed_columns")
+    @classmethod
+    def _qualified(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        wrong = [name for name in names if not re.fullmatch(r"[a-z_]+\.[a-z_]+", name)]
+        if wrong:
+            raise ValueError(f"{wrong[0]!r} is not a column such as customers.email")
+        return names
 
 
 class Stripe(_Group):
@@ -781,6 +808,8 @@ class Settings(_Group):
             "organisation_key": self.stripe.organisation_key,
             "parent_key": self.stripe.parent_key,
         }
+        said["billing_metadata_keys"] = list(self.billing.metadata_keys)
+        said["billing_match_email_domain"] = self.billing.match_email_domain
         said["billing_mappings"] = [PurePath(path).name for path in self.billing.mappings]
         return json.dumps({"models_version": MODELS_VERSION, **said}, sort_keys=True, default=_stable_text)
 

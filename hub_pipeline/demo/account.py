@@ -104,12 +104,16 @@ class IntercomWorkspace:
 
     Conversations carry `source`, `contacts`, `statistics`, `conversation_rating` and `conversation_parts`
     in full, as `GET /conversations/{id}` answers; a search answers them without `conversation_parts`.
+    Archived and merged contacts are not among the contacts: see `hub_pipeline.demo.intercom_life`.
     """
 
     contacts: dict[str, dict[str, Any]]
     companies: dict[str, dict[str, Any]]
     conversations: dict[str, dict[str, Any]]
     admins: dict[str, dict[str, Any]]
+    teams: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tags: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tickets: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

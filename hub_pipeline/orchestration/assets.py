@@ -16,6 +16,7 @@ from hub_pipeline.models.graph import InputTable
 from hub_pipeline.models.lineage import lineage_of
 from hub_pipeline.orchestration.resource import HubRun
 from hub_pipeline.orchestration.run import SOURCES, DailyRun, object_names
+from hub_pipeline.orchestration.source_checks import PROPERTY_CHECKS
 from hub_pipeline.settings import Settings
 from hub_pipeline.warehouse.raw import StreamResult
 
@@ -23,7 +24,7 @@ OWNERS = ("team:data",)
 PUBLISHED = dg.AssetKey(["published", "warehouse"])
 
 #: What a raw table is called in SQL beside its own name.
-_VIEWS = ("_current", "_mapped", "_versions")
+_VIEWS = ("_current", "_mapped", "_versions", "_changes", "_timeline", "_subscriptions", "_nps")
 
 #: A source that is down is tried again after one, then two minutes; `HubRun.boundary` says what is transient.
 RETRY = dg.RetryPolicy(max_retries=2, delay=60, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
@@ -47,6 +48,7 @@ def with_freshness(specs: Iterable[dg.AssetSpec]) -> list[dg.AssetSpec]:
 def source_assets(source: str, settings: Settings) -> dg.AssetsDefinition:
     """The raw tables of a source. Selecting some HubSpot objects reads only these, and reference data."""
     names = object_names(source, settings)
+    properties = dg.AssetKey(["raw_hubspot", "properties"])
     specs = with_freshness(
         dg.AssetSpec(
             key=[f"raw_{source}", name],
@@ -58,8 +60,22 @@ def source_assets(source: str, settings: Settings) -> dg.AssetsDefinition:
         for name in names
     )
 
-    @dg.multi_asset(name=f"read_{source}", specs=specs, can_subset=True, retry_policy=RETRY)
-    def read(context: dg.AssetExecutionContext, hub: HubRun) -> Iterator[dg.MaterializeResult[Any]]:
+    check_specs = [
+        dg.AssetCheckSpec(name=name, asset=properties, description=description, blocking=severity == "error")
+        for name, (severity, description) in PROPERTY_CHECKS.items()
+        if source == "hubspot"
+    ]
+
+    @dg.multi_asset(
+        name=f"read_{source}",
+        specs=specs,
+        check_specs=check_specs,
+        can_subset=True,
+        retry_policy=RETRY,
+    )
+    def read(
+        context: dg.AssetExecutionContext, hub: HubRun
+    ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
         selected = {key.path[-1] for key in context.selected_asset_keys}
         with hub.boundary(retry=True):
             if context.retry_number:
@@ -71,6 +87,11 @@ def source_assets(source: str, settings: Settings) -> dg.AssetsDefinition:
                 for key in sorted(context.selected_asset_keys)
             ]
         yield from found
+        allowed = context.selected_asset_check_keys
+        checks = map(_check_result, hub.run.source_checks if source == "hubspot" else ())
+        yield from (check for check in checks if _check_key(properties, check) in allowed)
+        with hub.boundary(retry=False):
+            hub.run.refuse_if_blocked()
 
     return read
 

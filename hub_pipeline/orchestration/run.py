@@ -26,6 +26,7 @@ from hub_pipeline.models.engine import (
     model_parameters,
     run_models,
 )
+from hub_pipeline.orchestration.source_checks import drift_message, property_checks
 from hub_pipeline.settings import Environment, HubSpotObject, Settings
 from hub_pipeline.sources import billing, hubspot, intercom
 from hub_pipeline.sources.billing.loading import FILES
@@ -38,14 +39,7 @@ from hub_pipeline.sources.hubspot.streams import (
     pipelines_stream,
     properties_stream,
 )
-from hub_pipeline.sources.intercom.streams import (
-    admins_stream,
-    companies_stream,
-    contacts_stream,
-    conversation_parts_stream,
-    conversations_stream,
-    workspace_stream,
-)
+from hub_pipeline.sources.intercom.streams import all_streams as intercom_tables
 from hub_pipeline.sources.progress import NullProgress, Progress
 from hub_pipeline.warehouse import ledger
 from hub_pipeline.warehouse.database import Warehouse
@@ -184,6 +178,7 @@ class DailyRun:
     source_seconds: dict[str, float] = field(default_factory=dict, init=False)
     rows: dict[str, int] = field(default_factory=dict, init=False)
     failed_checks: list[CheckResult] = field(default_factory=list, init=False)
+    source_checks: list[CheckResult] = field(default_factory=list, init=False)
     missing_properties: list[MissingProperty] = field(default_factory=list, init=False)
     published: Path | None = field(default=None, init=False)
     _error: BaseException | None = field(default=None, init=False)
@@ -269,6 +264,8 @@ class DailyRun:
             results = [StreamResult(source, name, "not_configured", message=message) for name in names]
         else:
             results = [self._load_stream(*item) for item in self._extract(source, objects)]
+            if source == "hubspot":
+                results = self._check_properties(results)
         self.results += results
         self.source_seconds[source] = perf_counter() - started
         return results
@@ -454,9 +451,21 @@ class DailyRun:
             self.accept_shrink,
         )
 
+    def _check_properties(self, results: list[StreamResult]) -> list[StreamResult]:
+        """Check HubSpot's properties, and tell what changed in the message of their result."""
+        self.source_checks = property_checks(self.connection, self.settings, self.load.run_id)
+        self.failed_checks += [check for check in self.source_checks if not check.passed]
+        told = drift_message(self.connection, self.load.run_id)
+        return [
+            replace(result, message="; ".join(filter(None, (result.message, told))))
+            if result.object == "properties"
+            else result
+            for result in results
+        ]
+
     def _ensure_raw_tables(self) -> None:
         """Make the tables of sources that were never read, empty, so that the models need no cases."""
-        for stream in (*_hubspot_tables(), *_intercom_tables()):
+        for stream in (*_hubspot_tables(), *intercom_tables()):
             self._loader.ensure_tables(stream)
         with ledger.transaction(self.connection, self.fence):
             billing.ensure(self.connection)
@@ -474,17 +483,6 @@ def _hubspot_tables() -> list[RawStream]:
         pipelines_stream([]),
         properties_stream([]),
         associations_stream([]),
-    ]
-
-
-def _intercom_tables() -> list[RawStream]:
-    return [
-        workspace_stream(),
-        admins_stream(),
-        contacts_stream(),
-        companies_stream(),
-        conversations_stream(),
-        conversation_parts_stream(),
     ]
 
 

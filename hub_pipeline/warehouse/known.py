@@ -58,7 +58,11 @@ class WarehouseKnown:
             table: raw table.
             since: only those that were archived then or later (UTC).
         """
-        which = _ARCHIVED if since is None else f"({_ARCHIVED} AND _archived_at >= TIMESTAMP '{since.isoformat()}')"
+        which = (
+            _ARCHIVED
+            if since is None
+            else f"({_ARCHIVED} AND _archived_at >= TIMESTAMP '{since.isoformat()}')"
+        )
         return [record_id for ids in self._ids(source, table, which, 10_000) for record_id in ids]
 
     def live_ids(self, source: str, table: str, size: int) -> Iterator[list[str]]:
@@ -78,21 +82,23 @@ class WarehouseKnown:
             ).fetchone()
             if built is None or built[0] != 3:
                 return None
+            day = cursor.execute("SELECT max(as_of) FROM marts.organisation_daily").fetchone()
+            if day is None or day[0] is None:
+                return None
             rows = cursor.execute(
                 """
-                WITH days AS (SELECT max(as_of) AS as_of FROM marts.organisation_daily WHERE known_at = as_of),
-                chosen AS (
-                    SELECT d.org_id FROM marts.organisation_daily AS d JOIN days USING (as_of)
-                    WHERE d.known_at = d.as_of AND list_contains($tiers, d.tier)),
+                WITH chosen AS (
+                    SELECT DISTINCT org_id FROM marts.organisation_daily
+                    WHERE as_of = $day AND list_contains($tiers, tier)),
                 keys AS (
                     SELECT org_id AS reference FROM chosen
                     UNION
                     SELECT external_id FROM staging.organisations
                     WHERE org_id IN (SELECT org_id FROM chosen) AND external_id IS NOT NULL)
                 SELECT DISTINCT c.id FROM raw_intercom.companies AS c JOIN keys AS k ON k.reference = c.company_id
-                WHERE (SELECT as_of FROM days) IS NOT NULL ORDER BY c.id
+                ORDER BY c.id
                 """,
-                {"tiers": list(tiers)},
+                {"tiers": list(tiers), "day": day[0]},
             ).fetchall()
         return [row[0] for row in rows]
 

@@ -108,7 +108,8 @@ def states_sql(name: str, tracked: Sequence[str]) -> str:
     each column as text.
     """
     set_there = ", ".join(
-        f"arg_max(value, effective_at) FILTER (WHERE column_name = {literal(c)}) AS {ident(c)}" for c in tracked
+        f"arg_max(value, effective_at) FILTER (WHERE column_name = {literal(c)}) AS {ident(c)}"
+        for c in tracked
     )
     carried = ", ".join(
         f"last_value({ident(c)} IGNORE NULLS) OVER (PARTITION BY id ORDER BY recorded_at) AS {ident(c)}"
@@ -143,7 +144,8 @@ def timeline_sql(cells: str, columns: Sequence[str]) -> str:
         each column as text ('' = cleared, NULL = never set by then) and ``<column>__at``: when it was last set.
     """
     wide = ", ".join(
-        f"arg_max(value, own_recorded_at) FILTER (WHERE column_name = {literal(c)}) AS {ident(c)}" for c in columns
+        f"arg_max(value, own_recorded_at) FILTER (WHERE column_name = {literal(c)}) AS {ident(c)}"
+        for c in columns
     )
     carried = ", ".join(
         f"last_value({ident(c)} IGNORE NULLS) OVER so_far AS {ident(c)}, "

@@ -10,7 +10,8 @@ from __future__ import annotations
 import grp
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -153,6 +154,81 @@ def publish(
     return PublishResult(warehouse.published_path, size, tables, views, perf_counter() - started)
 
 
+def publish_copy(
+    warehouse: Warehouse, connection: duckdb.DuckDBPyConnection, attached: str, selects: Mapping[str, str]
+) -> None:
+    """Put in the place of the published file a new one with the same tables, views and comments and other rows.
+
+    Args:
+        warehouse: where the files are.
+        connection: a connection to which the published file is attached, outside a transaction.
+        attached: its name there.
+        selects: quoted name of a table, with ``attached`` -> what its rows shall be.
+
+    Raises:
+        WarehouseError: the new file cannot be written; the old one is untouched.
+    """
+    remove_leftovers(warehouse)
+    published = warehouse.published_path
+    temporary = published.with_name(".warehouse-copy.tmp")
+    before = published.stat()
+    try:
+        with _new_file(connection, temporary) as (cursor, build):
+            tables = _copy_tables(cursor, attached, selects)
+            cursor.execute("COMMIT")
+            views = _copy_views(cursor, attached)
+            cursor.execute("BEGIN")
+            _copy_comments(cursor, attached)
+            cursor.execute("COMMIT")
+            _end_file(cursor, build)
+        _verify(temporary, tables, views)
+        os.chown(temporary, -1, before.st_gid)
+        os.chmod(temporary, stat.S_IMODE(before.st_mode))
+        _fsync(temporary)
+        _log_of(published).unlink(missing_ok=True)
+        os.replace(temporary, published)
+        fsync_folder(published.parent)
+    except OSError as error:
+        raise WarehouseError(
+            f"The published warehouse {published} could not be replaced: {error.strerror}. The one published before "
+            "is untouched; repeat when there is room and the right to write."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+        _log_of(temporary).unlink(missing_ok=True)
+
+
+@contextmanager
+def _new_file(
+    connection: duckdb.DuckDBPyConnection, path: Path
+) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
+    """A cursor in a new file with the published schemas, in a transaction, and the name of the build database."""
+    build = connection.execute("SELECT current_database()").fetchall()[0][0]
+    # A cursor of its own, because USE must not change the database the run works in.
+    cursor = connection.cursor()
+    cursor.execute(
+        f"ATTACH {literal(str(path))} AS {ident(_ATTACHED)} (STORAGE_VERSION {literal(STORAGE_VERSION)})"
+    )
+    try:
+        cursor.execute("SET TimeZone = 'UTC'")
+        cursor.execute(f"USE {ident(_ATTACHED)}")
+        cursor.execute("BEGIN")
+        for schema in SCHEMAS:
+            cursor.execute(f"CREATE SCHEMA {ident(schema)}")
+        yield cursor, build
+    except BaseException:
+        _abandon(cursor, build)
+        raise
+    finally:
+        cursor.close()
+
+
+def _end_file(cursor: duckdb.DuckDBPyConnection, build: str) -> None:
+    cursor.execute(f"USE {ident(build)}")
+    cursor.execute(f"CHECKPOINT {ident(_ATTACHED)}")
+    cursor.execute(f"DETACH {ident(_ATTACHED)}")
+
+
 def remove_leftovers(warehouse: Warehouse) -> list[Path]:
     """Remove the unfinished files of runs that died while publishing; only under the run lock.
 
@@ -169,19 +245,8 @@ def _write(
     connection: duckdb.DuckDBPyConnection, path: Path, load: LoadContext, known_at: date, settings: Settings
 ) -> tuple[dict[str, int], tuple[str, ...]]:
     """Write the file; returns the rows of each table and the views."""
-    build = connection.execute("SELECT current_database()").fetchall()[0][0]
-    # A cursor of its own, because USE must not change the database the run works in.
-    cursor = connection.cursor()
-    cursor.execute(
-        f"ATTACH {literal(str(path))} AS {ident(_ATTACHED)} (STORAGE_VERSION {literal(STORAGE_VERSION)})"
-    )
-    try:
-        cursor.execute("SET TimeZone = 'UTC'")
-        cursor.execute(f"USE {ident(_ATTACHED)}")
-        cursor.execute("BEGIN")
-        for schema in SCHEMAS:
-            cursor.execute(f"CREATE SCHEMA {ident(schema)}")
-        tables = _copy_tables(cursor, build)
+    with _new_file(connection, path) as (cursor, build):
+        tables = _copy_tables(cursor, build, {})
         cursor.execute("COMMIT")
         # Each view in a transaction of its own: one that comes too early aborts its transaction.
         views = _copy_views(cursor, build)
@@ -212,27 +277,20 @@ def _write(
             views = (*views, "hub.definitions")
         tables["_published.definitions"] = _fill_definitions(cursor)
         cursor.execute("COMMIT")
-        cursor.execute(f"USE {ident(build)}")
-        cursor.execute(f"CHECKPOINT {ident(_ATTACHED)}")
-        cursor.execute(f"DETACH {ident(_ATTACHED)}")
-    except BaseException:
-        _abandon(cursor, build)
-        raise
-    finally:
-        cursor.close()
+        _end_file(cursor, build)
     return tables, views
 
 
-def _copy_tables(cursor: duckdb.DuckDBPyConnection, build: str) -> dict[str, int]:
+def _copy_tables(cursor: duckdb.DuckDBPyConnection, build: str, selects: Mapping[str, str]) -> dict[str, int]:
     tables: dict[str, int] = {}
     for schema, table in cursor.execute(
         "SELECT schema_name, table_name FROM duckdb_tables() "
         "WHERE database_name = $build AND list_contains($schemas, schema_name) ORDER BY ALL",
         {"build": build, "schemas": list(SCHEMAS)},
     ).fetchall():
-        row = cursor.execute(
-            f"CREATE TABLE {qualified(schema, table)} AS FROM {qualified(schema, table, build)}"
-        ).fetchone()
+        source = qualified(schema, table, build)
+        rows = selects.get(source, f"FROM {source}")
+        row = cursor.execute(f"CREATE TABLE {qualified(schema, table)} AS {rows}").fetchone()
         tables[f"{schema}.{table}"] = int(row[0]) if row else 0
     return tables
 

@@ -182,7 +182,7 @@ def subscriptions_sql(settings: Settings, cast: Callable[[str, str], str]) -> st
         FROM ending),
     described AS (
         SELECT *,
-            hash(status, plan, seats, amount, billing_interval, currency, cancel_at, cancel_requested_at,
+            row(status, plan, seats, amount, billing_interval, currency, cancel_at, cancel_requested_at,
                 cancel_reason, cancel_comment, term_start, term_end, ended_at) AS content,
             count(*) OVER (PARTITION BY id, effective_at) AS versions_of_the_instant
         FROM stated),
@@ -190,12 +190,37 @@ def subscriptions_sql(settings: Settings, cast: Callable[[str, str], str]) -> st
         SELECT *, lag(content) OVER (PARTITION BY id, epoch ORDER BY effective_at, recorded_at) AS content_before
         FROM described)
     SELECT 'hubspot:' || id AS subscription_id, id AS org_id, plan, billing_interval, seats,
-        CAST(amount AS DECIMAL(18,4)) AS amount, currency, status, effective_at, cancel_at, cancel_requested_at,
+        TRY_CAST(amount AS DECIMAL(18,4)) AS amount, currency, status, effective_at, cancel_at, cancel_requested_at,
         cancel_reason, cancel_comment, term_start, term_end, ended_at, 'hubspot' AS source, recorded_at
     FROM compared
     -- Left out: what already held, and what was before anything ran. Not where an instant was told more than once.
     WHERE is_told AND (
         versions_of_the_instant > 1 OR (on_since IS NOT NULL AND content IS DISTINCT FROM content_before))"""
+
+
+def answers_sql(timeline: str, cast: Callable[[str, str], str]) -> str:
+    """NPS answers from the score that an organisation's record held, in the columns of inputs.nps_responses.
+
+    Each value the score was set to is an answer, and so is each new nps_responded_at. An answer is dated by an
+    nps_responded_at that was set with the score or after it, else by the instant the score was set. The record holds
+    one answer at a time, so its answers have one respondent, ``organisation:<id>``: the latest counts. An empty score is
+    no answer, one that is not a whole number from 0 to 10 is counted in ``organisations_unread``.
+    """
+    return f"""
+    WITH scored AS (
+        SELECT id, effective_at, recorded_at, {cast("nps_score", "DECIMAL(9,4)")} AS score, nullif(nps_comment, '') AS comment,
+            CASE
+                WHEN nps_responded_at__at >= nps_score__at
+                    THEN coalesce({cast("nps_responded_at", "TIMESTAMP")}, nps_score__at)
+                ELSE nps_score__at
+            END AS responded_at
+        FROM ({timeline}))
+    SELECT 'organisation:' || id || ':' || strftime(responded_at, '%Y-%m-%dT%H:%M:%S.%gZ') AS response_id,
+        'organisation:' || id AS contact_id, id AS org_id, score, comment, 'hubspot_organisation' AS source,
+        responded_at, recorded_at
+    FROM scored
+    WHERE score IN ({", ".join(map(str, range(11)))})
+    QUALIFY row_number() OVER (PARTITION BY id, responded_at, recorded_at ORDER BY effective_at DESC) = 1"""
 
 
 def uncovered_sql() -> str:

@@ -1,13 +1,14 @@
 /*---
 description: >
-  Every value that the close date of a deal ever had, from HubSpot's property history.
-grain: [deal_id, set_at]
+  Every value that the close date of a deal ever had, from HubSpot's property history. Without history only the changes
+  that were seen from one reading to the next are known.
+grain: [deal_id, set_at, recorded_at]
 ---*/
 SELECT
     h.id AS deal_id,
-    CAST(local_date(TRY_CAST(NULLIF(max(h.value), '') AS TIMESTAMPTZ) AT TIME ZONE 'UTC', $reporting_tz) AS DATE) AS close_date,
-    h.changed_at AS set_at,
-    min(h._recorded_at) AS recorded_at
-FROM raw_hubspot.property_history AS h
-WHERE h.object = 'deals' AND h.property = 'closedate'
-GROUP BY h.id, h.changed_at
+    CAST(local_date(max(h.instant), $reporting_tz) AS DATE) AS close_date,
+    h.effective_at AS set_at,
+    h.recorded_at
+FROM raw_hubspot.deals_changes AS h
+WHERE h.column_name = 'close_date' AND NOT h.is_since_creation
+GROUP BY h.id, h.effective_at, h.recorded_at

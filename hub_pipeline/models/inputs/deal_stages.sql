@@ -1,13 +1,14 @@
 /*---
 description: >
-  Every stage a deal was ever in, from HubSpot's property history.
-grain: [deal_id, set_at]
+  Every stage a deal was ever in, from HubSpot's property history. Without history only the changes that were seen from
+  one reading to the next are known.
+grain: [deal_id, set_at, recorded_at]
 ---*/
 SELECT
     h.id AS deal_id,
     NULLIF(max(h.value), '') AS stage,
-    h.changed_at AS set_at,
-    min(h._recorded_at) AS recorded_at
-FROM raw_hubspot.property_history AS h
-WHERE h.object = 'deals' AND h.property = 'dealstage'
-GROUP BY h.id, h.changed_at
+    h.effective_at AS set_at,
+    h.recorded_at
+FROM raw_hubspot.deals_changes AS h
+WHERE h.column_name = 'stage' AND NOT h.is_since_creation
+GROUP BY h.id, h.effective_at, h.recorded_at

@@ -3,7 +3,7 @@ description: >
   Versions of HubSpot deals with the organisation they are associated with. pipeline is post_sales or sales for the two
   pipelines that the settings name, else the portal's own id. Closed deals were closed when they entered their present
   stage; where HubSpot keeps no stage history, at their close date. A deal with two organisations is given the one with the lowest id.
-  A version is emitted whenever the deal or its association changed.
+  A version is emitted whenever the deal or its association changed. Amount and owner are those of the version's time.
 grain: [deal_id, recorded_at]
 ---*/
 WITH links AS (
@@ -24,9 +24,9 @@ WITH links AS (
     FROM link_states
     GROUP BY deal_id, recorded_at
 ), entered AS (
-    SELECT h.id AS deal_id, h.value AS stage, max(h.changed_at) AS entered_at
-    FROM raw_hubspot.property_history AS h
-    WHERE h.object = 'deals' AND h.property = 'dealstage'
+    SELECT h.id AS deal_id, h.value AS stage, max(h.effective_at) AS entered_at
+    FROM raw_hubspot.deals_changes AS h
+    WHERE h.column_name = 'stage' AND NOT h.is_since_creation
     GROUP BY h.id, h.value
 )
 SELECT

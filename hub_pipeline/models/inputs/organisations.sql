@@ -2,20 +2,41 @@
 description: >
   Versions of organisations: the HubSpot organisation object, and beside it every billing customer that no HubSpot
   organisation answers to, so that nobody who pays is dropped. Such a customer is billing:<customer id>, or its plain
-  id where HubSpot has no organisations at all (settled, where the canonical tables come from).
+  id where HubSpot has no organisations at all (settled, where the canonical tables come from). Once an organisation
+  answers to it, the customer's own is gone.
 grain: [org_id, recorded_at]
 ---*/
-WITH customers AS (
+WITH matches AS (
     SELECT
-        o.org_id,
+        *,
+        lead(org_id) OVER (PARTITION BY source, customer_id ORDER BY recorded_at) AS next_org_id,
+        lead(recorded_at) OVER (PARTITION BY source, customer_id ORDER BY recorded_at) AS next_recorded_at
+    FROM raw_billing.customer_organisation_versions
+), instants AS (
+    SELECT source, customer_id, org_id, recorded_at, false AS is_over
+    FROM matches
+    WHERE matched_by = 'none'
+    UNION
+    SELECT m.source, m.customer_id, m.org_id, c._recorded_at, false
+    FROM matches AS m
+    INNER JOIN raw_billing.customers_versions AS c ON c.source = m.source AND c.customer_id = m.customer_id
+    WHERE m.matched_by = 'none' AND c._recorded_at > m.recorded_at
+        AND (m.next_recorded_at IS NULL OR c._recorded_at < m.next_recorded_at)
+    UNION
+    SELECT source, customer_id, org_id, next_recorded_at, true
+    FROM matches
+    WHERE matched_by = 'none' AND next_org_id <> org_id
+), customers AS (
+    SELECT
+        i.org_id,
         c.name,
         c.created_at,
-        coalesce(c._deleted_at IS NOT NULL, false) AS is_deleted,
-        c._recorded_at AS recorded_at
-    FROM raw_billing.customer_organisations AS o
-    LEFT JOIN raw_billing.customers_versions AS c ON c.source = o.source AND c.customer_id = o.customer_id
-    WHERE o.matched_by = 'none'
-    QUALIFY row_number() OVER (PARTITION BY o.org_id, c._recorded_at ORDER BY c._changed_at DESC, o.source) = 1
+        i.is_over OR coalesce(c._deleted_at IS NOT NULL, false) AS is_deleted,
+        i.recorded_at
+    FROM instants AS i
+    LEFT JOIN raw_billing.customers_versions AS c
+        ON c.source = i.source AND c.customer_id = i.customer_id AND c._recorded_at <= i.recorded_at
+    QUALIFY row_number() OVER (PARTITION BY i.org_id, i.recorded_at ORDER BY c._changed_at DESC, c._recorded_at DESC, i.source) = 1
 )
 SELECT
     h.id AS org_id,

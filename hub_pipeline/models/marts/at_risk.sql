@@ -69,47 +69,6 @@ columns:
 WITH period AS (
     SELECT CAST($as_of AS DATE) - CAST($contraction_days AS INTEGER) AS baseline_on
 ),
-levels AS (
-    SELECT
-        s.org_id,
-        sum(s.seats) FILTER (WHERE s.from_on <= p.baseline_on AND (s.to_on IS NULL OR s.to_on > p.baseline_on)) AS seats_baseline,
-        sum(s.mrr) FILTER (WHERE s.from_on <= p.baseline_on AND (s.to_on IS NULL OR s.to_on > p.baseline_on)) AS mrr_baseline,
-        sum(s.seats) FILTER (WHERE s.to_on IS NULL) AS seats_now,
-        sum(s.mrr) FILTER (WHERE s.to_on IS NULL) AS mrr_now,
-        sum(s.seats_unknown) FILTER (
-            WHERE s.to_on IS NULL OR (s.from_on <= p.baseline_on AND s.to_on > p.baseline_on)
-        ) AS seats_unknown,
-        sum(s.mrr_unknown) FILTER (
-            WHERE s.to_on IS NULL OR (s.from_on <= p.baseline_on AND s.to_on > p.baseline_on)
-        ) AS mrr_unknown,
-        max(s.seats) AS seats_peak,
-        max(s.mrr) AS mrr_peak
-    FROM intermediate.organisation_segments AS s
-    CROSS JOIN period AS p
-    WHERE s.to_on IS NULL OR s.to_on > p.baseline_on
-    GROUP BY s.org_id
-),
-transfers AS (
-    SELECT t.payer_org_id AS org_id, t.seats AS seats_in, t.mrr AS mrr_in, 0 AS seats_out, 0 AS mrr_out
-    FROM intermediate.seat_transfers AS t
-    CROSS JOIN period AS p
-    WHERE t.starts_on > p.baseline_on
-    UNION ALL
-    SELECT t.child_org_id AS org_id, 0 AS seats_in, 0 AS mrr_in, t.seats AS seats_out, t.mrr AS mrr_out
-    FROM intermediate.seat_transfers AS t
-    CROSS JOIN period AS p
-    WHERE t.starts_on > p.baseline_on
-),
-transferred AS (
-    SELECT
-        org_id,
-        sum(seats_in) AS seats_in,
-        sum(mrr_in) AS mrr_in,
-        sum(seats_out) AS seats_out,
-        sum(mrr_out) AS mrr_out
-    FROM transfers
-    GROUP BY org_id
-),
 detractors AS (
     SELECT
         n.org_id,
@@ -143,24 +102,16 @@ drops AS (
         o.hubspot_url,
         coalesce(l.seats_baseline, 0) AS seats_baseline,
         coalesce(l.mrr_baseline, 0) AS mrr_baseline,
-        coalesce(t.seats_in, 0) AS seats_in,
-        coalesce(t.seats_out, 0) AS seats_out,
-        coalesce(t.mrr_in, 0) AS mrr_in,
-        coalesce(t.mrr_out, 0) AS mrr_out,
+        coalesce(l.seats_in, 0) AS seats_in,
+        coalesce(l.seats_out, 0) AS seats_out,
+        coalesce(l.mrr_in, 0) AS mrr_in,
+        coalesce(l.mrr_out, 0) AS mrr_out,
         coalesce(l.seats_peak, 0) AS seats_peak,
         coalesce(l.mrr_peak, 0) AS mrr_peak,
-        CASE
-            WHEN o.state <> 'custom_off_billing' AND coalesce(l.seats_unknown, 0) = 0
-                THEN
-                    coalesce(l.seats_baseline, 0) - coalesce(l.seats_now, 0)
-                    + coalesce(t.seats_in, 0) - coalesce(t.seats_out, 0)
-        END AS seat_drop,
-        CASE
-            WHEN o.state <> 'custom_off_billing' AND coalesce(l.mrr_unknown, 0) = 0
-                THEN
-                    coalesce(l.mrr_baseline, 0) - coalesce(l.mrr_now, 0)
-                    + coalesce(t.mrr_in, 0) - coalesce(t.mrr_out, 0)
-        END AS mrr_drop,
+        CASE WHEN o.state <> 'custom_off_billing' THEN CASE WHEN l.org_id IS NULL THEN 0 ELSE l.seat_drop END END AS seat_drop,
+        CASE WHEN o.state <> 'custom_off_billing' THEN CASE WHEN l.org_id IS NULL THEN 0 ELSE l.mrr_drop END END AS mrr_drop,
+        o.state <> 'custom_off_billing' AND coalesce(l.is_seat_contraction, false) AS is_seat_contraction,
+        o.state <> 'custom_off_billing' AND coalesce(l.is_mrr_contraction, false) AS is_mrr_contraction,
         d.contacts,
         d.answers,
         coalesce(d.people, 0) AS people,
@@ -168,33 +119,13 @@ drops AS (
         d.last_on,
         coalesce(d.ambiguous, 0) AS ambiguous
     FROM marts.organisation_daily AS o
-    LEFT JOIN levels AS l ON o.org_id = l.org_id
-    LEFT JOIN transferred AS t ON o.org_id = t.org_id
+    LEFT JOIN intermediate.contraction AS l ON o.org_id = l.org_id
     LEFT JOIN detractors AS d ON o.org_id = d.org_id
     WHERE o.as_of = $as_of AND o.known_at = $known_at AND o.is_customer
 ),
-judged AS (
-    SELECT
-        *,
-        coalesce(
-            seats_baseline > 0
-            AND seat_drop >= seats_baseline * CAST($contraction_seats_pct AS DECIMAL(9, 6))
-            AND seat_drop >= $contraction_seats_min
-            AND seat_drop > 0,
-            false
-        ) AS is_seat_contraction,
-        coalesce(
-            mrr_baseline > 0
-            AND mrr_drop >= mrr_baseline * CAST($contraction_mrr_pct AS DECIMAL(9, 6))
-            AND mrr_drop >= $contraction_mrr_min
-            AND mrr_drop > 0,
-            false
-        ) AS is_mrr_contraction
-    FROM drops
-),
 flagged AS (
     SELECT *
-    FROM judged
+    FROM drops
     WHERE is_seat_contraction OR is_mrr_contraction OR people > 0
 ),
 running AS (
@@ -252,20 +183,6 @@ champions AS (
             AND a.valid_from < c.left_at
             AND (a.valid_to IS NULL OR a.valid_to >= c.left_at)
     WHERE c.is_champion AND local_date(c.left_at, $reporting_tz) > p.baseline_on
-),
-touches AS (
-    SELECT
-        coalesce(e.org_id, a.org_id) AS org_id,
-        max(e.occurred_at) AS last_touch_at
-    FROM intermediate.current_engagements AS e
-    LEFT JOIN intermediate.contact_attribution AS a
-        ON
-            e.org_id IS NULL
-            AND e.contact_id = a.contact_id
-            AND a.valid_from <= e.occurred_at
-            AND (a.valid_to IS NULL OR a.valid_to > e.occurred_at)
-    WHERE e.type IN ('email', 'call', 'meeting') AND NOT e.is_automated AND e.occurred_at < $close_as_of
-    GROUP BY coalesce(e.org_id, a.org_id)
 ),
 engagements_known AS (
     SELECT count(*) AS engagements
@@ -368,4 +285,4 @@ LEFT JOIN overdue AS v ON f.org_id = v.org_id
 LEFT JOIN low_ratings AS r ON f.org_id = r.org_id
 LEFT JOIN champions AS c ON f.org_id = c.org_id
 LEFT JOIN paused AS s ON f.org_id = s.org_id
-LEFT JOIN touches AS t ON f.org_id = t.org_id
+LEFT JOIN intermediate.organisation_engagements AS t ON f.org_id = t.org_id

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from hub_pipeline.sources.billing.identity import resolve_customers
 from hub_pipeline.sources.billing.loading import IncomingFile, has_extracts, load, load_files, object_names
-from hub_pipeline.sources.billing.tables import ensure, resolve_customers
+from hub_pipeline.sources.billing.tables import ensure
 
 __all__ = [
     "IncomingFile",

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from hub_pipeline.warehouse.sql import ident, literal
+from hub_pipeline.warehouse.sql import literal
 
 #: More seats than this on one line are a mistake in the extract, not a customer.
 MAX_SEATS = 1_000_000

@@ -30,6 +30,7 @@ from hub_pipeline.sources.billing.folder import (
     sha256,
     survey,
 )
+from hub_pipeline.sources.billing.identity import resolve_customers
 from hub_pipeline.sources.billing.mapping import TableMapping, identity, read_mappings
 from hub_pipeline.sources.billing.text import read
 from hub_pipeline.sources.billing.versions import Appended, append, precedence
@@ -120,7 +121,7 @@ def load(
     _refuse_if_empty(connection, tallies)
     results = _results(connection, found, tallies)
     with ledger.transaction(connection, fence):
-        tables.resolve_customers(connection, settings)
+        resolve_customers(connection, settings)
         for result in results:
             ledger.record_stream(
                 connection, load.run_id, load.as_of, result, _data_through(connection, result.object)
@@ -229,7 +230,7 @@ def load_files(
         if name in filled
     ]
     with ledger.transaction(connection, fence):
-        tables.resolve_customers(connection, settings)
+        resolve_customers(connection, settings)
         for result in results:
             through = _data_through(connection, result.object.removeprefix("contract_"), source)
             ledger.record_stream(connection, load.run_id, load.as_of, result, through)

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import duckdb
 
-from hub_pipeline.settings import Settings
 from hub_pipeline.sources.billing.contract import Table, contract, currencies
+from hub_pipeline.sources.billing.identity import ensure_identity
 from hub_pipeline.warehouse.sql import ident, idents, literal
 
 #: Columns of every table behind those of the contract.
@@ -30,9 +30,7 @@ BOOKKEEPING = {
 }
 
 #: Which version holds where several are true from one instant on. A deletion comes after a change of the same instant.
-NEWEST_FIRST = (
-    "_changed_at DESC, _recorded_at DESC, (_deleted_at IS NOT NULL AND NOT _absent) DESC, _precedence DESC, _line DESC"
-)
+NEWEST_FIRST = "_changed_at DESC, _recorded_at DESC, (_deleted_at IS NOT NULL AND NOT _absent) DESC, _precedence DESC, _line DESC"
 
 _FILES = """
 CREATE TABLE IF NOT EXISTS raw_billing.files (
@@ -53,10 +51,6 @@ COMMENT ON TABLE raw_billing.lists IS
 'Full files that were loaded, by the precedence with which they are believed.';
 CREATE TABLE IF NOT EXISTS raw_billing.currencies (currency VARCHAR PRIMARY KEY, exponent INTEGER);
 COMMENT ON TABLE raw_billing.currencies IS 'ISO 4217: decimals of each currency.';
-CREATE TABLE IF NOT EXISTS raw_billing.customer_organisations (
-    source VARCHAR, customer_id VARCHAR, org_id VARCHAR, matched_by VARCHAR);
-COMMENT ON TABLE raw_billing.customer_organisations IS
-'Organisation of each customer that billing names; matched_by organisation_id, external_id, or none.';
 """
 
 
@@ -73,6 +67,7 @@ def ensure(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(f"INSERT OR IGNORE INTO raw_billing.currencies VALUES {codes}")
     for table in contract().values():
         _ensure_table(connection, table)
+    ensure_identity(connection)
 
 
 def _ensure_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
@@ -103,51 +98,4 @@ def _ensure_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
         f"SELECT * REPLACE ({created} AS _changed_at, greatest({created}, _floor) AS _recorded_at), _changed_at FROM "
         f"(SELECT * FROM {name} QUALIFY _changed_at = min(_changed_at) OVER (PARTITION BY {key} "
         f"ORDER BY coalesce(_floor, TIMESTAMP '1900-01-01'))) WHERE {created} < _changed_at AND NOT _absent"
-    )
-
-
-def resolve_customers(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Fill raw_billing.customer_organisations: which organisation each customer is, by explicit reference only.
-
-    A customer's ``organisation_ref`` is the id of a HubSpot organisation, or the value of exactly one organisation's
-    mapped ``external_id``. Others become an organisation of their own, ``billing:<customer_id>``; where HubSpot has
-    no organisations at all, the customer id itself. To be called inside a transaction, after HubSpot and billing
-    were loaded and before the inputs are filled.
-    """
-    known = connection.execute(
-        "SELECT count(*) FROM duckdb_tables() WHERE schema_name = 'raw_hubspot' AND table_name = 'organisations'"
-    ).fetchone()
-    organisations = "SELECT NULL::VARCHAR AS org_id, NULL::VARCHAR AS external_id WHERE false"
-    if known is not None and known[0]:
-        external = settings.hubspot.objects["organisations"].properties.get("external_id", "")
-        has_column = connection.execute(
-            "SELECT count(*) FROM duckdb_columns() WHERE schema_name = 'raw_hubspot' "
-            "AND table_name = 'organisations' AND column_name = $name",
-            {"name": external},
-        ).fetchone()
-        value = ident(external) if has_column is not None and has_column[0] else "NULL::VARCHAR"
-        organisations = (
-            f"SELECT id AS org_id, nullif({value}, '') AS external_id FROM raw_hubspot.organisations_current"
-        )
-    merges = connection.execute(
-        "SELECT count(*) FROM duckdb_tables() WHERE schema_name = 'raw_hubspot' AND table_name = 'merges'"
-    ).fetchone()
-    if merges is not None and merges[0]:
-        # A record that was merged away is no longer listed, but billing may name it; the models follow the merge.
-        organisations += " UNION SELECT loser_id, NULL FROM raw_hubspot.merges WHERE object = 'organisations'"
-    connection.execute("DELETE FROM raw_billing.customer_organisations")
-    connection.execute(
-        f"INSERT INTO raw_billing.customer_organisations WITH organisations AS ({organisations}), "
-        "hubspot AS (SELECT count(*) > 0 AS is_known FROM organisations), "
-        "external AS (SELECT external_id, min(org_id) AS org_id FROM organisations WHERE external_id IS NOT NULL "
-        "GROUP BY external_id HAVING count(DISTINCT org_id) = 1), "
-        "customers AS (SELECT source, customer_id, max(organisation_ref) AS organisation_ref FROM ("
-        "SELECT source, customer_id, organisation_ref FROM raw_billing.customers_current UNION ALL "
-        "SELECT source, customer_id, NULL FROM raw_billing.subscriptions) GROUP BY ALL) "
-        "SELECT c.source, c.customer_id, coalesce(o.org_id, e.org_id, "
-        "CASE WHEN h.is_known THEN 'billing:' || c.customer_id ELSE c.customer_id END), "
-        "CASE WHEN o.org_id IS NOT NULL THEN 'organisation_id' WHEN e.org_id IS NOT NULL THEN 'external_id' "
-        "ELSE 'none' END FROM customers AS c CROSS JOIN hubspot AS h "
-        "LEFT JOIN organisations AS o ON o.org_id = c.organisation_ref "
-        "LEFT JOIN external AS e ON e.external_id = c.organisation_ref"
     )

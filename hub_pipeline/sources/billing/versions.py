@@ -94,9 +94,7 @@ class _Appending:
     def append(self) -> Appended:
         """Everything, in order."""
         deleted_column = "deleted_at" if "deleted_at" in self._table.columns else "NULL::TIMESTAMP"
-        own_deletion = (
-            f"coalesce({deleted_column}, CASE WHEN is_deleted THEN coalesce(updated_at, $seen_at::TIMESTAMP) END)"
-        )
+        own_deletion = f"coalesce({deleted_column}, CASE WHEN is_deleted THEN coalesce(updated_at, $seen_at::TIMESTAMP) END)"
         self._run(
             f"CREATE OR REPLACE TEMP TABLE billing_accepted AS SELECT $source::VARCHAR AS source, "
             f"{idents(self._table.columns)}, extra, _hash, line_no AS _line FROM billing_checked "
@@ -125,9 +123,7 @@ class _Appending:
             f"WHEN b._absent THEN a.updated_at IS NULL OR {came_back} "
             f"ELSE a.updated_at IS NULL AND {differs} END"
         )
-        inserted += self._insert(
-            "SELECT * FROM billing_seen", "$seen_at::TIMESTAMP", own_deletion, "false"
-        )
+        inserted += self._insert("SELECT * FROM billing_seen", "$seen_at::TIMESTAMP", own_deletion, "false")
         deleted = 0
         self._run("CREATE OR REPLACE TEMP TABLE billing_gone AS SELECT * FROM billing_before WHERE false")
         if self._is_list:

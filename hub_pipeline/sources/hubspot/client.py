@@ -129,6 +129,7 @@ class PropertyDefinition(msgspec.Struct):
     name: str
     type: str = ""
     archived: bool = False
+    createdAt: str | None = None
 
 
 class ListReply(msgspec.Struct):

@@ -91,6 +91,16 @@ class PageWriter:
             if len(self._writer.files) > before:
                 self._covers = Covers()
 
+    def follow(self, after: str | None) -> None:
+        """Note the cursor at which the list goes on behind the next page that is written, None at its end.
+
+        For lists that are read by one thread, whose cursors say nothing about ids.
+        """
+        with self._lock:
+            if self._position is not None:
+                self._position = {**self._position, "after": after}
+                self._writer.position = {**self._position, "covers": []}
+
     def __enter__(self) -> PageWriter:
         return self
 

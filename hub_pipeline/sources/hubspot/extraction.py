@@ -165,7 +165,7 @@ class _Extraction:
             definitions = self._client.properties(config.object_type, tally)
         except (ForbiddenError, RejectedError) as error:
             return self._unreadable(name, config, error, tally, started)
-        known = sorted(d.name for d in map(_DEFINITIONS.decode, definitions) if not d.archived)
+        known = tables.properties_to_read(config, tables.oldest_first(map(_DEFINITIONS.decode, definitions)))
         history = [p for p in config.history if p in known]
         reader = _Reader(self, name, config, known, history, tally)
         try:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, TypeVar
 
 from hub_pipeline.sources.transport import CancelledError
+
+T = TypeVar("T")
 
 
 def spread(threads: int, work: Callable[[], None], stop: Callable[[], None]) -> None:
@@ -38,3 +42,27 @@ def spread(threads: int, work: Callable[[], None], stop: Callable[[], None]) -> 
     own = [error for error in failures if not isinstance(error, CancelledError)]
     for error in own or failures:
         raise error
+
+
+class Shared(Generic[T]):
+    """An iterator that several threads draw from; one item goes to one of them."""
+
+    def __init__(self, items: Iterable[T]) -> None:
+        self._items = iter(items)
+        self._lock = threading.Lock()
+        self._stopped = False
+
+    def __iter__(self) -> Iterator[T]:
+        while True:
+            with self._lock:
+                if self._stopped:
+                    return
+                try:
+                    item = next(self._items)
+                except StopIteration:
+                    return
+            yield item
+
+    def stop(self) -> None:
+        """Give nothing any more."""
+        self._stopped = True

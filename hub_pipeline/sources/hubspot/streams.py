@@ -2,8 +2,8 @@
 
 An object has one text column for each of its properties under HubSpot's own name: what a value means is decided
 downstream, so a value that does not fit its type is never lost. Names that would clash get another: ``id`` becomes
-``property_id`` (as do our other columns), and of two properties that differ only in case the second in byte order
-gets ``__2``.
+``property_id`` (as do our other columns), and of two properties that differ only in case the younger one gets
+``__2``, so that a property which is added takes nobody's column away.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from hub_pipeline.settings import HubSpotObject, Settings
+from hub_pipeline.sources.hubspot.client import PropertyDefinition
 from hub_pipeline.warehouse.raw import RawStream
 from hub_pipeline.warehouse.sql import ident, literal
 
@@ -65,15 +66,21 @@ def _reference(settings: Settings) -> tuple[str, ...]:
 
 
 def properties_to_read(config: HubSpotObject, known: Iterable[str]) -> list[str]:
-    """Which of the properties the portal has are read of an object, in byte order.
+    """Which of the properties the portal has are read of an object, in the order in which they are given.
 
     All of them, or with ``read_properties`` those that it names, those the mapping and the history name, and
     `ALWAYS_READ`.
     """
     if not config.read_properties:
-        return sorted(known)
+        return list(known)
     chosen = {*config.read_properties, *config.properties.values(), *config.history, *ALWAYS_READ}
-    return sorted(chosen.intersection(known))
+    return [name for name in known if name in chosen]
+
+
+def oldest_first(definitions: Iterable[PropertyDefinition]) -> list[str]:
+    """Names of the properties that are not archived, in the order in which they get their columns."""
+    live = [d for d in definitions if not d.archived]
+    return [d.name for d in sorted(live, key=lambda d: (d.createdAt or "", d.name))]
 
 
 def utc(value: str) -> str:
@@ -85,10 +92,10 @@ def utc(value: str) -> str:
 
 
 def property_columns(properties: Iterable[str]) -> dict[str, str]:
-    """Property -> column; see the module's first lines for the names that change."""
+    """Property -> column, by name; of two that clash the one given first (the older) keeps its name."""
     taken = set(_OURS)
     columns: dict[str, str] = {}
-    for name in sorted(properties):
+    for name in properties:
         column = f"property_{name}" if name.casefold() in _OURS else name
         base, number = column, 1
         while column.casefold() in taken:
@@ -96,7 +103,7 @@ def property_columns(properties: Iterable[str]) -> dict[str, str]:
             column = f"{base}__{number}"
         taken.add(column.casefold())
         columns[name] = column
-    return columns
+    return dict(sorted(columns.items()))
 
 
 def object_stream(name: str, properties: Sequence[str], history: Sequence[str]) -> RawStream:
@@ -448,12 +455,13 @@ def properties_stream(objects: Sequence[str]) -> RawStream:
             "description": "VARCHAR",
             "calculated": "BOOLEAN",
             "options": "VARCHAR",
+            "created_at": "TIMESTAMP",
         },
         select=(
             "r.object AS object, r.row.name AS name, r.row.label AS label, r.row.type AS type, "
             "r.row.fieldType AS field_type, r.row.groupName AS group_name, r.row.description AS description, "
             "r.row.calculated AS calculated, CAST(r.row.options AS VARCHAR) AS options, "
-            f"{utc('r.row.createdAt')} AS _created_at"
+            f"{utc('r.row.createdAt')} AS created_at, {utc('r.row.createdAt')} AS _created_at"
         ),
         key=("object", "name"),
         snapshot_where=_one_of("object", objects),

@@ -135,7 +135,10 @@ class _Extraction:
         self._plan = self._part_plan()
         workers = self._settings.intercom.workers
         budget = self._client.budget
-        with Jobs("intercom-pages", workers, budget) as self._pages, Jobs("intercom", _READERS, budget) as jobs:
+        with (
+            Jobs("intercom-pages", workers, budget) as self._pages,
+            Jobs("intercom", _READERS, budget) as jobs,
+        ):
             jobs.submit(self._search, tables.conversations_stream(), CONVERSATIONS, self._conversations)
             jobs.submit(self._search, tables.contacts_stream(), CONTACTS, self._contacts)
             jobs.submit(self._read, tables.companies_stream(), self._companies)
@@ -153,7 +156,11 @@ class _Extraction:
                     jobs.submit(job, stream, *more)
             for stream in left_out:
                 message = "left out by intercom.leave_out"
-                yield stream, [], StreamResult(tables.SOURCE, stream.object, "not_configured", message=message)
+                yield (
+                    stream,
+                    [],
+                    StreamResult(tables.SOURCE, stream.object, "not_configured", message=message),
+                )
             yield from self._outcomes(jobs)
 
     def _outcomes(self, jobs: Jobs) -> Iterator[Yielded]:

@@ -6,7 +6,7 @@ pushed it out of what Intercom still shows.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -67,7 +67,7 @@ class PartPlan:
         self,
         settings: Settings,
         window_start: int,
-        state: dict[str, Any],
+        state: Mapping[str, Any],
         companies: Collection[str] | None,
     ) -> None:
         chosen = settings.intercom
@@ -81,7 +81,7 @@ class PartPlan:
         oldest = window_start if self._mode == "window" else 0
         known = set(state.get("companies") or ())
         # A company that has entered a tier brings its conversations of the whole window, and so do other settings.
-        self._newcomers = frozenset() if self._companies is None else self._companies - known
+        self._newcomers = (self._companies or frozenset()) - known
         overlap = chosen.overlap_minutes * 60
         same_scope = state.get("scope") == self._scope
         self._read_to = max(oldest, int(state["read_to"]) - overlap) if same_scope else oldest

@@ -137,7 +137,8 @@ class Reader(Generic[S]):
         for start in range(RESTARTS + 1):
             after: str | None = None
             seen: set[str] = set()
-            first, same = None, 0
+            first: str | int | None = None
+            same = 0
             try:
                 while True:
                     page = self._client.search(self._searched, query, after, self._tally, sort=sort)

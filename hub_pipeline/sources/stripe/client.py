@@ -15,7 +15,15 @@ import msgspec
 
 from hub_pipeline.errors import ConfigurationError
 from hub_pipeline.settings import Environment, Stripe
-from hub_pipeline.sources.transport import BoundedPool, Budget, Pacer, Reply, Tally, Transport, checked_address
+from hub_pipeline.sources.transport import (
+    BoundedPool,
+    Budget,
+    Pacer,
+    Reply,
+    Tally,
+    Transport,
+    checked_address,
+)
 
 TOKEN_VARIABLE = "STRIPE_API_KEY"  # noqa: S105  the name of the variable
 ADDRESS_VARIABLE = "STRIPE_BASE_URL"
@@ -168,7 +176,9 @@ class StripeClient:
             "Stripe",
             send=self._send,
             # Both limits are for a second and for everybody who uses the account.
-            pacer=Pacer(TEST_READS_PER_SECOND if test_mode else READS_PER_SECOND, 1.0, float(settings.reserve)),
+            pacer=Pacer(
+                TEST_READS_PER_SECOND if test_mode else READS_PER_SECOND, 1.0, float(settings.reserve)
+            ),
             budget=self.budget,
             observe=observe_limits,
             token=token,

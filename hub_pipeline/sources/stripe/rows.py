@@ -51,7 +51,9 @@ SELECT row_number() OVER () AS state, * FROM states
 
 _LIST = "CREATE OR REPLACE TEMP TABLE {name} AS "
 
-SUBSCRIPTIONS = _LIST.format(name="stripe_rows_subscriptions") + """
+SUBSCRIPTIONS = (
+    _LIST.format(name="stripe_rows_subscriptions")
+    + """
 WITH periods AS (
     SELECT *,
         list_transform(p->'$.items.data[*].current_period_start', lambda x: TRY_CAST(x AS BIGINT)) AS starts,
@@ -94,6 +96,7 @@ SELECT
     'false' AS is_deleted
 FROM periods
 """
+)
 
 _TIERS = """
 CREATE OR REPLACE TEMP TABLE stripe_tiers AS
@@ -254,8 +257,8 @@ totals AS (
 )
 SELECT
     t.state, t.item_id,
-    exp(sum(CASE WHEN d.percent_off < 100 THEN ln(1 - CAST(d.percent_off AS DOUBLE) / 100) ELSE 0 END)) AS left_over,
-    coalesce(bool_or(d.percent_off >= 100), false) AS is_free,
+    -- Rounded back to a decimal: 90 % of 1005 are 904.5, which binary fractions miss.
+    CAST(round(product(1 - coalesce(d.percent_off, 0) / 100), 9) AS DECIMAL(10,9)) AS left_over,
     coalesce(sum(CASE
         WHEN d.amount_off IS NULL THEN 0
         WHEN a.level = 1 THEN d.amount_off * t.factor
@@ -271,7 +274,9 @@ WHERE coalesce(d.start_at, 0) <= t.moment AND coalesce(d.end_at > t.moment, true
 GROUP BY t.state, t.item_id
 """
 
-ITEMS = _LIST.format(name="stripe_rows_subscription_items") + f"""
+ITEMS = (
+    _LIST.format(name="stripe_rows_subscription_items")
+    + f"""
 SELECT
     i.record, i.at, i.origin,
     i.item_id AS subscription_item_id,
@@ -287,8 +292,7 @@ SELECT
     CASE WHEN i.usage_type <> 'metered' THEN i.item->>'$.quantity' END AS quantity,
     CASE WHEN i.scheme = 'per_unit' THEN regexp_replace(CAST(i.unit AS VARCHAR), '\\.?0+$', '') END AS unit_amount_minor,
     CAST(i.recurring AS VARCHAR) AS recurring_minor,
-    CAST(CAST(CASE WHEN r.is_free THEN r.gross ELSE least(r.gross, round(r.gross * (1 - r.left_over)) + r.amount_off) END
-        AS BIGINT) AS VARCHAR) AS discount_minor,
+    CAST(CAST(least(round(r.gross), round(r.gross * (1 - r.left_over)) + r.amount_off) AS BIGINT) AS VARCHAR) AS discount_minor,
     CAST(r.end_at AS VARCHAR) AS discount_end_at,
     CASE
         WHEN i.scheme = 'tiered' AND i.tiers_mode = 'volume' THEN 'volume'
@@ -309,8 +313,11 @@ FROM stripe_items AS i
 LEFT JOIN raw_stripe.products_current AS d ON d.id = i.product_id
 LEFT JOIN stripe_reductions AS r ON r.state = i.state AND r.item_id = i.item_id AND NOT i.is_gone
 """
+)
 
-CUSTOMERS = _LIST.format(name="stripe_rows_customers") + """
+CUSTOMERS = (
+    _LIST.format(name="stripe_rows_customers")
+    + """
 WITH states AS (
     SELECT id AS record, CAST(NULL AS TIMESTAMP) AS at, 'list' AS origin, CAST(payload AS JSON) AS p
     FROM raw_stripe.customers_current WHERE _deleted_at IS NULL
@@ -334,9 +341,12 @@ SELECT
     CAST(origin = 'event' AS VARCHAR) AS is_deleted
 FROM states
 """
+)
 
 #: One row for each price of each phase; a schedule that is not yet bound to a subscription changes none.
-SCHEDULES = _LIST.format(name="stripe_rows_subscription_schedules") + """
+SCHEDULES = (
+    _LIST.format(name="stripe_rows_subscription_schedules")
+    + """
 WITH told AS (SELECT * FROM stripe_events WHERE starts_with(type, 'subscription_schedule.')),
 states AS (
     (SELECT object_id AS record, created_at AS at, 'event' AS origin, object AS p FROM told
@@ -374,6 +384,7 @@ FROM items LEFT JOIN raw_stripe.prices_current AS c ON c.id = coalesce(item->>'$
 WHERE coalesce(p->>'$.subscription.id', p->>'$.subscription', p->>'$.released_subscription') IS NOT NULL
 GROUP BY ALL
 """
+)
 
 #: Everything in the order in which it must be made.
 STATEMENTS = (

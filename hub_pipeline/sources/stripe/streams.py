@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import duckdb
 
+from hub_pipeline.sources.billing.contract import contract
 from hub_pipeline.warehouse.raw import RawStream
 
 SOURCE = "stripe"
@@ -33,7 +34,7 @@ KINDS = {
     "coupons": Kind("/v1/coupons", "what discounts take off"),
 }
 EVENTS = "events"
-CONTRACT = ("customers", "subscriptions", "subscription_items", "schedules")
+CONTRACT = ("customers", "subscriptions", "subscription_items", "subscription_schedules")
 """Tables of the billing contract that Stripe fills."""
 
 
@@ -102,6 +103,8 @@ def all_streams() -> list[RawStream]:
 
 _UNCERTAIN = """
 CREATE SCHEMA IF NOT EXISTS raw_stripe;
+CREATE TABLE IF NOT EXISTS raw_stripe.conversions (run_id VARCHAR PRIMARY KEY, as_of DATE, read_at TIMESTAMP);
+COMMENT ON TABLE raw_stripe.conversions IS 'Runs whose events and lists were made into rows of the billing contract.';
 CREATE OR REPLACE VIEW raw_stripe.uncertain_changes AS
 {tables};
 COMMENT ON VIEW raw_stripe.uncertain_changes IS
@@ -110,13 +113,11 @@ COMMENT ON VIEW raw_stripe.uncertain_changes IS
 
 
 def ensure(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create the view of the changes whose moment is not known; raw_billing must be there."""
-    keys = {"customers": "customer_id", "subscriptions": "subscription_id",
-            "subscription_items": "subscription_item_id"}  # fmt: skip
+    """Create what is not filled from landing files; raw_billing must be there."""
     tables = " UNION ALL ".join(
-        f"SELECT '{table}' AS table_name, {key} AS id, CAST(extra->>'happened_after' AS TIMESTAMP) AS happened_after, "
+        f"SELECT '{table}' AS table_name, {contract()[table].key[0]} AS id, CAST(extra->>'happened_after' AS TIMESTAMP) AS happened_after, "
         f"_changed_at AS happened_before, _run_id AS run_id FROM raw_billing.{table} "
         f"WHERE source = 'stripe' AND extra->>'happened_after' IS NOT NULL"
-        for table, key in keys.items()
+        for table in CONTRACT
     )
     connection.execute(_UNCERTAIN.format(tables=tables))

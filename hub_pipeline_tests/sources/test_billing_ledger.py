@@ -1,0 +1,113 @@
+"""The same history told as changes, as daily lists or as objects gives the same seats on every day."""
+
+from __future__ import annotations
+
+import csv
+import io
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hub_pipeline_tests.sources.billing_company import Company, Row, actions
+from hub_pipeline_tests.sources.billing_folder import BillingFolder
+from hub_pipeline_tests.sources.billing_marts import amounts_by_day, at_closes, seats_by_day, stage_billing
+
+ZONES = ("UTC", "America/Los_Angeles", "Pacific/Auckland")
+
+#: How a company tells its history: table -> rows of one day, and the kind of the file.
+TELLINGS: dict[str, tuple[Callable[[Company, date], dict[str, list[Row]]], str]] = {
+    "changes with their times": (Company.events, "delta"),
+    "daily lists without times": (lambda c, day: c.lists(day, timed=False, ended=False), "full"),
+    "daily lists with times and ended subscriptions": (lambda c, day: c.lists(day, timed=True, ended=True), "full"),
+}  # fmt: skip
+
+
+@contextmanager
+def a_folder(zone: str) -> Iterator[BillingFolder]:
+    with tempfile.TemporaryDirectory() as data:
+        billing = BillingFolder(Path(data), reporting_tz=zone, guards={"max_shrink": "1"})
+        try:
+            yield billing
+        finally:
+            billing.close()
+
+
+def put(billing: BillingFolder, day: date, tables: dict[str, list[Row]], kind: str, last: date) -> None:
+    for table, rows in tables.items():
+        if not rows and kind == "delta":
+            continue
+        text = io.StringIO()
+        columns = sorted({name for row in rows for name in row}) or HEADERS[table]
+        writer = csv.DictWriter(text, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+        billing.put(f"{table}__{day}__{kind}.csv", text.getvalue())
+
+
+HEADERS = {
+    "subscriptions": ["subscription_id", "customer_id", "status", "currency", "started_at"],
+    "subscription_items": ["subscription_item_id", "subscription_id", "interval", "quantity"],
+    "subscription_schedules": ["schedule_id", "phase_no", "subscription_id", "phase_start_at", "interval", "quantity"],
+}
+
+
+def tell(billing: BillingFolder, company: Company, telling: str, daily: bool) -> None:
+    """Write the company's extracts and load them, each day by a run of its own or all by one run."""
+    rows_of, kind = TELLINGS[telling]
+    last = company.days[-1]
+    for day in company.days:
+        put(billing, day, rows_of(company, day), kind, last)
+        if daily:
+            require_loaded(billing.run(as_of=day, publish=True))
+    if not daily:
+        require_loaded(billing.run(as_of=last))
+    stage_billing(billing)
+
+
+def require_loaded(results: dict[str, Any]) -> None:
+    for name, result in results.items():
+        assert result.status != "failed" and result.quarantined == 0, f"{name}: {result.message}"
+
+
+def check_company(company: Company, daily: bool) -> None:
+    closes = [company.close(day) for day in company.days]
+    seats = {company.close(day): company.seats(day) for day in company.days if company.seats(day)}
+    amounts = {company.close(day): company.amounts(day) for day in company.days if company.amounts(day)}
+    for telling in TELLINGS:
+        with a_folder(company.zone) as billing:
+            tell(billing, company, telling, daily)
+            for as_known in (False, True) if daily else (False,):
+                rows = at_closes(billing, closes, as_known)
+                told = {close: of_day for close, of_day in seats_by_day(rows).items() if of_day}
+                assert told == seats, f"{telling}, as known: {as_known}"
+                assert {c: {s: a for s, a in of_day.items() if s in amounts.get(c, {})} for c, of_day in amounts_by_day(rows).items()} == amounts, telling
+
+
+@st.composite
+def companies(draw: st.DrawFn, days: int, subscriptions: int, most: int) -> Company:
+    zone = draw(st.sampled_from(ZONES))
+    happened = draw(actions(days, subscriptions, most, zone))
+    return Company(happened, days, zone, owners=(0, 1, 0, 2, 3))
+
+
+SLOW = settings(deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@given(companies(days=5, subscriptions=30, most=250), st.booleans())
+@settings(SLOW, max_examples=2, derandomize=True)
+def test_changes_lists_and_objects_give_the_same_seats_on_every_day(company: Company, daily: bool) -> None:
+    check_company(company, daily)
+
+
+@pytest.mark.slow
+@given(companies(days=6, subscriptions=4, most=30), st.booleans())
+@settings(SLOW, max_examples=150)
+def test_every_small_history_gives_the_same_seats_on_every_day(company: Company, daily: bool) -> None:
+    check_company(company, daily)
