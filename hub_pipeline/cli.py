@@ -70,6 +70,10 @@ def run(
         bool,
         typer.Option("--accept-shrink", help="Believe full lists that are much shorter than the last ones."),
     ] = False,
+    only: Annotated[
+        str | None,
+        typer.Option(help="Read this source alone (hubspot, intercom, billing or stripe); the others keep theirs."),
+    ] = None,
 ) -> None:
     """Read every configured source, build the day's answers and publish the warehouse."""
     from hub_pipeline.orchestration import execute
@@ -85,6 +89,7 @@ def run(
             data_dir=environment.data_dir,
             progress=progress,
             accept_shrink=accept_shrink,
+            only=only,
         )
     print_summary(report, Console())
     refuse_partial(report)
@@ -171,6 +176,32 @@ def rebuild() -> None:
     if result.set_aside is not None:
         print(f"The old build file is {result.set_aside}.")
     print("Run `hub-pipeline run` to build and publish the newest day again.")
+
+
+@app.command()
+def erase(
+    email: Annotated[
+        list[str] | None, typer.Option("--email", help="Address of the person; may be repeated.")
+    ] = None,
+    contact_id: Annotated[
+        list[str] | None, typer.Option("--contact-id", help="HubSpot id of the contact; may be repeated.")
+    ] = None,
+    settings: SettingsFile = None,
+) -> None:
+    """Remove a person from every layer, landing files and the published warehouse included; cannot be undone."""
+    from hub_pipeline.report.privacy import erase_and_print
+
+    loaded, environment = _load(settings)
+    erase_and_print(loaded, environment, email or [], contact_id or [], Console())
+
+
+@app.command()
+def pii() -> None:
+    """Print what personal data is stored where, with the number of rows that hold any."""
+    from hub_pipeline.report.privacy import print_personal_data
+    from hub_pipeline.settings import Environment
+
+    print_personal_data(Environment.read(), Console())
 
 
 @app.command()

@@ -151,6 +151,14 @@ class Ownership(_Group):
     )
 
 
+class Upsell(_Group):
+    """Who is ready for more."""
+
+    utilisation: Decimal = Field(
+        Decimal("0.9"), gt=0, description="share of seats in use from which an organisation is a candidate"
+    )
+
+
 class Lifecycle(_Group):
     """Vocabulary of contacts and what is expected of them. Values are compared without case, blanks and ``_``."""
 
@@ -670,6 +678,12 @@ class Guards(_Group):
     max_shrink: Decimal = Field(
         Decimal("0.20"), ge=0, le=1, description="a full list this much smaller is refused"
     )
+    max_purge: Decimal = Field(
+        Decimal("0.02"),
+        ge=0,
+        le=1,
+        description="share of the HubSpot contacts that one run may erase because HubSpot deleted them for good",
+    )
 
 
 class Run(_Group):
@@ -715,6 +729,7 @@ class Settings(_Group):
     plans: Plans = Plans()
     ownership: Ownership = Ownership()
     lifecycle: Lifecycle = Lifecycle()
+    upsell: Upsell = Upsell()
     metrics: Metrics = Metrics()
     matching: Matching = Matching()
     hubspot: HubSpot = HubSpot()
@@ -761,6 +776,7 @@ class Settings(_Group):
             "plans": self.plans,
             "ownership": self.ownership,
             "lifecycle": self.lifecycle,
+            "upsell": self.upsell,
             "metrics": self.metrics,
             "matching": self.matching,
         }

@@ -186,7 +186,12 @@ class IntercomLife:
             "admin_assignee_id": None,
             "team_assignee_id": None,
             "company": {"type": "company", "id": company_id} if company_id else None,
-            "source": {"type": "conversation", "id": f"s{conversation_id}", "body": "Hello", "author": author},
+            "source": {
+                "type": "conversation",
+                "id": f"s{conversation_id}",
+                "body": "Hello",
+                "author": author,
+            },
             "contacts": {"type": "contact.list", "contacts": [{"type": "contact", "id": contact_id}]},
             "tags": {"type": "tag.list", "tags": []},
             "conversation_rating": None,
@@ -220,7 +225,9 @@ class IntercomLife:
             statistics["last_contact_reply_at"] = self.now
         self._touch(conversation)
 
-    def rate(self, conversation_id: str, rating: int, remark: str | None = None, *, touch: bool = True) -> None:
+    def rate(
+        self, conversation_id: str, rating: int, remark: str | None = None, *, touch: bool = True
+    ) -> None:
         """The contact rates; it is not documented that this changes the conversation's updated_at."""
         self.index()
         conversation = self.workspace.conversations[conversation_id]

@@ -61,7 +61,12 @@ class Page:
 
 
 def search(
-    records: Iterable[Record], body: Mapping[str, Any], rules: Rules, zone: ZoneInfo, *, keep_order: bool = True
+    records: Iterable[Record],
+    body: Mapping[str, Any],
+    rules: Rules,
+    zone: ZoneInfo,
+    *,
+    keep_order: bool = True,
 ) -> Page:
     """Search records.
 
@@ -169,7 +174,9 @@ def _page(matches: list[Record], body: Mapping[str, Any], rules: Rules, keep_ord
     sort = body.get("sort") or {}
     name, order = sort.get("field", "updated_at"), sort.get("order", "descending")
     if order not in ("ascending", "descending"):
-        raise SearchError(f"Invalid sort order '{order}'. Must be one of: ascending, descending", "invalid_sort_order")
+        raise SearchError(
+            f"Invalid sort order '{order}'. Must be one of: ascending, descending", "invalid_sort_order"
+        )
     if not keep_order:
         name, order = "updated_at", "descending"
     down = order == "descending"

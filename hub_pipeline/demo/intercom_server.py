@@ -1,56 +1,108 @@
 """An Intercom workspace over HTTP, as strict as the real one: searches, scroll, parts, versions, limits.
 
-Shapes and rules follow API version 2.16: contact searches compare dates by the
-day of the workspace's time zone, a conversation shows at most its 500 latest parts, a contact at most ten of its
-companies, and only one scroll over the companies may be open.
+Shapes and rules follow API version 2.16: contact searches compare dates by whole days, a conversation shows at most
+its 500 latest parts, a contact at most ten of its companies, only one scroll over the companies may be open, a search
+shows what changed only after a while, and whoever was merged, archived or deleted is in no list.
 
-The workspace may be changed while the server runs.
+The workspace may be changed while the server runs: `IntercomSimulator.life` has its events.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timedelta
-from operator import ge, gt, le, lt
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import msgspec
 from starlette.requests import Request
 from starlette.routing import Route
 
 from hub_pipeline.demo.account import IntercomWorkspace
 from hub_pipeline.demo.faults import Faults
+from hub_pipeline.demo.intercom_life import IntercomLife
+from hub_pipeline.demo.intercom_search import Page, Record, Rules, SearchError, field_of, search
 from hub_pipeline.demo.wire import Refusal, Reply, Simulator, SimulatorClock
 
 DEMO_TOKEN = "demo-intercom-token"  # noqa: S105  the made-up company's token, not a secret
 
-MAX_PAGE = 150
-CONTACTS_PAGE = 50
-CONVERSATIONS_PAGE = 20
 SCROLL_PAGE = 100
 MAX_DELETED_PAGE = 60
 MAX_PARTS = 500
 INLINE_COMPANIES = 10
 SCROLL_IDLE_SECONDS = 60.0
 WINDOW_SECONDS = 10
+#: Requests of all apps of a workspace together: 25,000 a minute.
+WORKSPACE_PER_10_SECONDS = 4_166
 
-_CONTACT_DATES = {
-    "created_at",
-    "updated_at",
-    "signed_up_at",
-    "last_seen_at",
-    "last_contacted_at",
-    "last_replied_at",
-    "last_email_opened_at",
-    "last_email_clicked_at",
-    "unsubscribed_from_emails_at",
-}
-_DATE_OPERATORS = {"=", ">", "<"}
-_OPERATORS = {"=", "!=", "IN", "NIN", ">", "<", ">=", "<=", "~", "!~", "^", "$"}
-_UNSEARCHABLE = "conversation_parts"
+_CONTACT_DATES = frozenset(
+    {
+        "created_at",
+        "updated_at",
+        "signed_up_at",
+        "last_seen_at",
+        "last_contacted_at",
+        "last_replied_at",
+        "last_email_opened_at",
+        "last_email_clicked_at",
+    }
+)
+_CONTACTS = Rules(
+    fields=_CONTACT_DATES
+    | {
+        "id",
+        "role",
+        "name",
+        "email",
+        "email_domain",
+        "phone",
+        "external_id",
+        "owner_id",
+        "segment_id",
+        "tag_id",
+    }
+    | {
+        "unsubscribed_from_emails",
+        "marked_email_as_spam",
+        "has_hard_bounced",
+        "location.",
+        "custom_attributes.",
+    },
+    default_page=50,
+    days=_CONTACT_DATES,
+)
+
+
+def _replied_at(conversation: Record) -> Any:
+    rating = conversation.get("conversation_rating") or {}
+    if rating.get("rating") is None:
+        return None
+    return rating.get("replied_at") or rating.get("updated_at")
+
+
+_CONVERSATIONS = Rules(
+    fields=frozenset(
+        {"id", "created_at", "updated_at", "state", "open", "read", "priority", "title", "waiting_since"}
+        | {"admin_assignee_id", "team_assignee_id", "contact_ids", "tag_ids", "company.id", "snoozed_until"}
+        | {f"conversation_rating.{name}" for name in ("score", "remark", "replied_at", "requested_at")}
+        | {"source.", "statistics."}
+    ),
+    default_page=20,
+    inclusive=True,
+    computed={
+        "conversation_rating.replied_at": _replied_at,
+        "conversation_rating.score": lambda record: field_of(record, "conversation_rating.rating"),
+        "conversation_rating.requested_at": lambda record: field_of(record, "conversation_rating.created_at"),
+    },
+)
+_TICKETS = Rules(
+    fields=frozenset(
+        {"id", "created_at", "updated_at", "open", "state", "category", "ticket_type_id", "contact_ids"}
+        | {"admin_assignee_id", "team_assignee_id", "title", "description", "snoozed_until"}
+    ),
+    default_page=20,
+    inclusive=True,
+)
+_HIDDEN_IN_SEARCH = {"conversation_parts", "ticket_parts"}
 
 
 class IntercomSimulator(Simulator):
@@ -59,15 +111,22 @@ class IntercomSimulator(Simulator):
     Args:
         workspace: the data served; it may be changed while the server runs.
         token: the bearer token that is accepted.
-        versions: values of the Intercom-Version header that exist.
-        time_zone: of the workspace; days of contact searches are its days.
+        versions: values of the Intercom-Version header that exist. Before 2.15 conversations name no company,
+            before 2.16 deleted conversations and merges are not told.
+        time_zone: of the workspace.
+        days_of_utc: whether dates of contact searches are days of UTC, as documented since August 2026, or of the
+            workspace's time zone, as documented before.
         per_10_seconds: requests allowed in each window of ten seconds of the clock.
         scroll_idle_seconds: an open scroll that is not used for longer expires.
-        index_lag: how long after a change (updated_at) a contact cannot be found by a search.
+        index_lag: how long after a change (updated_at) a search shows it.
+        max_parts: latest parts that a conversation shows.
+        searches_sorted: whether searches of conversations and tickets heed the sort, which is documented for
+            contacts alone; if not, what changed last comes first.
 
     Attributes:
+        life: the events of the workspace.
         scroll_breaks: how many scrolls still end with HTTP 500 at their second page and must be begun again.
-        deleted: rows of the list of deleted conversations, oldest first.
+        used_by_others: requests that other apps make in each window; all apps share the workspace's limit.
     """
 
     def __init__(
@@ -78,21 +137,28 @@ class IntercomSimulator(Simulator):
         clock: SimulatorClock | None = None,
         latency_ms: float = 0.0,
         faults: Faults | None = None,
-        versions: tuple[str, ...] = ("2.15", "2.16"),
+        versions: tuple[str, ...] = ("2.14", "2.15", "2.16"),
         time_zone: str = "UTC",
+        days_of_utc: bool = False,
         per_10_seconds: int = 1_666,
         scroll_idle_seconds: float = SCROLL_IDLE_SECONDS,
         index_lag: timedelta = timedelta(0),
+        max_parts: int = MAX_PARTS,
+        searches_sorted: bool = True,
     ) -> None:
         super().__init__(token=token, clock=clock, latency_ms=latency_ms, faults=faults)
         self.workspace = workspace
+        self.life = IntercomLife(workspace, self.clock)
+        self.life.lag_seconds = index_lag.total_seconds()
         self.versions = versions
         self.time_zone = time_zone
         self.per_10_seconds = per_10_seconds
         self.scroll_idle_seconds = scroll_idle_seconds
-        self.index_lag = index_lag
+        self.max_parts = max_parts
+        self.searches_sorted = searches_sorted
         self.scroll_breaks = 0
-        self.deleted: list[dict[str, Any]] = []
+        self.used_by_others = 0
+        self._days = ZoneInfo("UTC" if days_of_utc else time_zone)
         self._window = 0
         self._used = 0
         self._scroll: _Scroll | None = None
@@ -102,6 +168,8 @@ class IntercomSimulator(Simulator):
         return [
             self.route("/me", "GET", self._me),
             self.route("/admins", "GET", self._admins),
+            self.route("/teams", "GET", self._teams),
+            self.route("/tags", "GET", self._tags),
             self.route("/contacts/search", "POST", self._search_contacts),
             self.route("/contacts/{id}", "GET", self._contact),
             self.route("/contacts/{id}/companies", "GET", self._companies_of_contact),
@@ -109,6 +177,7 @@ class IntercomSimulator(Simulator):
             self.route("/conversations/search", "POST", self._search_conversations),
             self.route("/conversations/deleted", "GET", self._deleted_conversations),
             self.route("/conversations/{id}", "GET", self._conversation),
+            self.route("/tickets/search", "POST", self._search_tickets),
         ]
 
     # ---- errors, token, limits ----------------------------------------------------------------------------------
@@ -153,10 +222,18 @@ class IntercomSimulator(Simulator):
         window = int(self.clock.now().timestamp()) // WINDOW_SECONDS
         if window != self._window:
             self._window, self._used = window, 0
-        if self._used >= self.per_10_seconds:
+        left = min(
+            self.per_10_seconds - self._used, WORKSPACE_PER_10_SECONDS - self.used_by_others - self._used
+        )
+        if left <= 0:
             raise Refusal(self.rate_limited(None))
         self._used += 1
-        return self._limit_headers(self.per_10_seconds - self._used)
+        return self._limit_headers(left - 1)
+
+    def _since(self, request: Request, version: str) -> bool:
+        """Whether the request's version is this one or a later one."""
+        asked = request.headers["intercom-version"]
+        return [int(part) for part in asked.split(".")] >= [int(part) for part in version.split(".")]
 
     def _invalid(self, message: str) -> Refusal:
         return Refusal(self.error(400, message))
@@ -188,14 +265,20 @@ class IntercomSimulator(Simulator):
     def _admins(self, request: Request, _: Any) -> Reply:
         return Reply({"type": "admin.list", "admins": list(self.workspace.admins.values())})
 
+    def _teams(self, request: Request, _: Any) -> Reply:
+        return Reply({"type": "team.list", "teams": list(self.workspace.teams.values())})
+
+    def _tags(self, request: Request, _: Any) -> Reply:
+        return Reply({"type": "list", "data": list(self.workspace.tags.values())})
+
     # ---- contacts and companies ---------------------------------------------------------------------------------
 
     def _attached(self, contact: Mapping[str, Any]) -> list[dict[str, Any]]:
         companies = contact.get("companies") or {}
         return list(companies.get("data") or [])
 
-    def _shown_contact(self, contact: Mapping[str, Any]) -> dict[str, Any]:
-        """A contact with at most ten companies inside."""
+    def _shown_contact(self, contact: Mapping[str, Any], with_merges: bool = False) -> dict[str, Any]:
+        """A contact with at most ten companies inside, and with its merges if it is asked for them."""
         attached = self._attached(contact)
         companies = {
             "type": "list",
@@ -204,16 +287,29 @@ class IntercomSimulator(Simulator):
             "total_count": len(attached),
             "has_more": len(attached) > INLINE_COMPANIES,
         }
-        return {**contact, "companies": companies}
+        shown = {key: value for key, value in contact.items() if key != "merge_history"}
+        if with_merges and contact.get("role") == "user":
+            shown["merge_history"] = contact.get("merge_history", [])
+        return {**shown, "companies": companies}
+
+    def _with_merges(self, request: Request) -> bool:
+        return request.query_params.get("include_merge_history") == "true" and self._since(request, "2.16")
 
     def _existing_contact(self, request: Request) -> dict[str, Any]:
-        contact = self.workspace.contacts.get(request.path_params["id"])
-        if contact is None:
+        contact_id = request.path_params["id"]
+        contact = self.workspace.contacts.get(contact_id) or self.life.archived.get(contact_id)
+        if contact is not None:
+            return contact
+        if contact_id not in self.life.merged:
             raise Refusal(self.error(404, "User Not Found"))
-        return contact
+        while contact_id in self.life.merged:
+            contact_id = self.life.merged[contact_id]
+        gone = self.error(410, "This contact has been merged", "contact_merged")
+        gone.headers = {"Link": f'</contacts/{contact_id}>; rel="canonical"'}
+        raise Refusal(gone)
 
     def _contact(self, request: Request, _: Any) -> Reply:
-        return Reply(self._shown_contact(self._existing_contact(request)))
+        return Reply(self._shown_contact(self._existing_contact(request), self._with_merges(request)))
 
     def _companies_of_contact(self, request: Request, _: Any) -> Reply:
         attached = self._attached(self._existing_contact(request))
@@ -230,14 +326,17 @@ class IntercomSimulator(Simulator):
         return {"pages": pages, "total_count": total}
 
     def _search_contacts(self, request: Request, body: Any) -> Reply:
-        hidden_from = (self.clock.now() - self.index_lag).timestamp() if self.index_lag else None
-        found = [
-            contact
-            for contact in self.workspace.contacts.values()
-            if hidden_from is None or contact.get("updated_at", 0) <= hidden_from
-        ]
-        matches = self._matching(found, body, dates=_CONTACT_DATES)
-        return self._page(body, matches, CONTACTS_PAGE, "list", "data", self._shown_contact)
+        page = self._found("contacts", body, _CONTACTS)
+        merges = self._with_merges(request)
+        data = [self._shown_contact(contact, merges) for contact in page.records]
+        return Reply({"type": "list", "data": data, "total_count": page.total, "pages": page.pages})
+
+    def _found(self, name: str, body: Mapping[str, Any], rules: Rules) -> Page:
+        keep_order = self.searches_sorted or name == "contacts"
+        try:
+            return search(self.life.searched(name), body, rules, self._days, keep_order=keep_order)
+        except SearchError as error:
+            raise Refusal(self.error(400, str(error), error.code)) from error
 
     def _scroll_companies(self, request: Request, _: Any) -> Reply:
         now = self.clock.monotonic()
@@ -274,29 +373,43 @@ class IntercomSimulator(Simulator):
     # ---- conversations ------------------------------------------------------------------------------------------
 
     def _search_conversations(self, request: Request, body: Any) -> Reply:
-        matches = self._matching(list(self.workspace.conversations.values()), body, dates=frozenset())
+        page = self._found("conversations", body, _CONVERSATIONS)
+        hidden = _HIDDEN_IN_SEARCH if self._since(request, "2.15") else _HIDDEN_IN_SEARCH | {"company"}
+        found = [{k: v for k, v in record.items() if k not in hidden} for record in page.records]
+        return Reply(
+            {
+                "type": "conversation.list",
+                "conversations": found,
+                "total_count": page.total,
+                "pages": page.pages,
+            }
+        )
 
-        def shown(conversation: Mapping[str, Any]) -> dict[str, Any]:
-            return {key: value for key, value in conversation.items() if key != _UNSEARCHABLE}
-
-        return self._page(body, matches, CONVERSATIONS_PAGE, "conversation.list", "conversations", shown)
+    def _search_tickets(self, request: Request, body: Any) -> Reply:
+        page = self._found("tickets", body, _TICKETS)
+        found = [{k: v for k, v in r.items() if k not in _HIDDEN_IN_SEARCH} for r in page.records]
+        return Reply(
+            {"type": "ticket.list", "tickets": found, "total_count": page.total, "pages": page.pages}
+        )
 
     def _conversation(self, request: Request, _: Any) -> Reply:
         conversation = self.workspace.conversations.get(request.path_params["id"])
         if conversation is None:
             raise Refusal(self.error(404, "Resource Not Found"))
-        parts = conversation.get(_UNSEARCHABLE) or {}
-        latest = list(parts.get(_UNSEARCHABLE) or [])[-MAX_PARTS:]
-        shown = {"type": "conversation_part.list", **parts, _UNSEARCHABLE: latest}
-        return Reply({**conversation, _UNSEARCHABLE: shown})
+        parts = conversation.get("conversation_parts") or {}
+        latest = list(parts.get("conversation_parts") or [])[-self.max_parts :]
+        shown = {"type": "conversation_part.list", **parts, "conversation_parts": latest}
+        return Reply({**conversation, "conversation_parts": shown})
 
     def _deleted_conversations(self, request: Request, _: Any) -> Reply:
+        if not self._since(request, "2.16"):
+            raise Refusal(self.error(404, "Resource Not Found"))
         page = self._whole(request, "page", 1, 10**6)
         per_page = self._whole(request, "per_page", 20, MAX_DELETED_PAGE)
         order = request.query_params.get("order", "desc")
         if order not in ("asc", "desc"):
             raise self._invalid("order must be asc or desc")
-        rows = sorted(self.deleted, key=lambda row: row["deleted_at"], reverse=order == "desc")
+        rows = sorted(self.life.deleted, key=lambda row: row["deleted_at"], reverse=order == "desc")
         return Reply(
             {
                 "type": "conversations.list",
@@ -304,155 +417,6 @@ class IntercomSimulator(Simulator):
                 **self._numbered_pages(len(rows), page, per_page, request.url.path),
             }
         )
-
-    def delete_conversation(self, conversation_id: str, *, metrics_retained: bool = True) -> None:
-        """Delete a conversation now: only the list of deleted ones still names it. KeyError if there is none."""
-        with self.lock:
-            del self.workspace.conversations[conversation_id]
-            self.deleted.append(
-                {
-                    "id": conversation_id,
-                    "type": "conversation",
-                    "deleted_at": int(self.clock.now().timestamp()),
-                    "metrics_retained": metrics_retained,
-                }
-            )
-
-    # ---- searching ----------------------------------------------------------------------------------------------
-
-    def _matching(
-        self, records: list[dict[str, Any]], body: Mapping[str, Any], *, dates: Iterable[str]
-    ) -> list[dict[str, Any]]:
-        query = body.get("query")
-        if not isinstance(query, dict):
-            raise Refusal(self.error(400, "query is a required parameter", "parameter_not_found"))
-        test = self._condition(query, frozenset(dates), depth=0)
-        return [record for record in records if test(record)]
-
-    def _condition(
-        self, query: Mapping[str, Any], dates: frozenset[str], depth: int
-    ) -> Callable[[Mapping[str, Any]], bool]:
-        operator, value = query.get("operator"), query.get("value")
-        if operator in ("AND", "OR"):
-            if depth >= 2:
-                raise self._invalid("A search takes at most 2 nested levels")
-            if not isinstance(value, list) or not 1 <= len(value) <= 15:
-                raise self._invalid("A group takes 1 to 15 filters")
-            tests = [self._condition(item, dates, depth + 1) for item in value]
-            if operator == "AND":
-                return lambda record: all(test(record) for test in tests)
-            return lambda record: any(test(record) for test in tests)
-        name = query.get("field")
-        if not isinstance(name, str) or operator not in _OPERATORS or "value" not in query:
-            raise self._invalid("A filter needs field, operator and value")
-        if name in dates:
-            return self._day_condition(name, str(operator), value)
-        # Documented for conversations, which have no day-granular dates: > and < take the given second in.
-        return self._value_condition(name, str(operator), value, inclusive=not dates)
-
-    def _day_condition(self, name: str, operator: str, value: Any) -> Callable[[Mapping[str, Any]], bool]:
-        """Dates of contacts: = is the whole day, > starts with the next day, < ends before the day."""
-        if operator not in _DATE_OPERATORS:
-            raise self._invalid(f"The operator {operator} is not supported for the date field {name}")
-        try:
-            moment = datetime.fromtimestamp(int(value), ZoneInfo(self.time_zone))
-        except (TypeError, ValueError, OverflowError) as error:
-            raise self._invalid(f"{name} must be a UNIX timestamp") from error
-        day = moment.replace(hour=0, minute=0, second=0, microsecond=0)
-        start, end = day.timestamp(), (day + timedelta(days=1)).timestamp()
-
-        def test(record: Mapping[str, Any]) -> bool:
-            at = record.get(name)
-            if at is None:
-                return False
-            if operator == "=":
-                return bool(start <= at < end)
-            return bool(at >= end) if operator == ">" else bool(at < start)
-
-        return test
-
-    def _value_condition(
-        self, name: str, operator: str, value: Any, *, inclusive: bool
-    ) -> Callable[[Mapping[str, Any]], bool]:
-        if operator in ("IN", "NIN"):
-            if not isinstance(value, list):
-                raise self._invalid(f"The operator {operator} needs a list")
-            return lambda record: (_at(record, name) in value) is (operator == "IN")
-        if operator in (">", "<", ">=", "<="):
-            try:
-                number = float(value)
-            except (TypeError, ValueError) as error:
-                raise self._invalid(f"{value} is not a number of field {name}") from error
-            compare = {">": gt, "<": lt, ">=": ge, "<=": le}[
-                operator + "=" * (inclusive and len(operator) == 1)
-            ]
-
-            def within(record: Mapping[str, Any]) -> bool:
-                at = _at(record, name)
-                return at is not None and bool(compare(at, number))
-
-            return within
-        text = str(value).lower()
-        tests: dict[str, Callable[[Any], bool]] = {
-            "=": lambda found: found == value or str(found).lower() == text,
-            "!=": lambda found: found != value and str(found).lower() != text,
-            "~": lambda found: text in str(found).lower(),
-            "!~": lambda found: text not in str(found).lower(),
-            "^": lambda found: str(found).lower().startswith(text),
-            "$": lambda found: str(found).lower().endswith(text),
-        }
-        return lambda record: tests[operator](_at(record, name))
-
-    def _page(
-        self,
-        body: Mapping[str, Any],
-        matches: list[dict[str, Any]],
-        default: int,
-        kind: str,
-        key: str,
-        shown: Callable[[Mapping[str, Any]], dict[str, Any]],
-    ) -> Reply:
-        pagination = body.get("pagination") or {}
-        per_page = pagination.get("per_page", default)
-        if not isinstance(per_page, int) or not 1 <= per_page <= MAX_PAGE:
-            raise self._invalid(f"per_page must be a whole number between 1 and {MAX_PAGE}")
-        sort = body.get("sort") or {}
-        name, order = sort.get("field", "updated_at"), sort.get("order", "descending")
-        if order not in ("ascending", "descending"):
-            raise self._invalid("The order of a sort must be ascending or descending")
-        down = order == "descending"
-
-        def rank(record: Mapping[str, Any]) -> tuple[float, str]:
-            return float(_at(record, name) or 0), str(record["id"])
-
-        ordered = sorted(matches, key=rank, reverse=down)
-        number = 1
-        after = pagination.get("starting_after")
-        rest = ordered
-        if after is not None:
-            value, last, number = self._cursor(after)
-            rest = [r for r in ordered if (rank(r) < (value, last) if down else rank(r) > (value, last))]
-        page = rest[:per_page]
-        pages: dict[str, Any] = {
-            "type": "pages",
-            "page": number,
-            "per_page": per_page,
-            "total_pages": max(1, -(-len(matches) // per_page)),
-        }
-        if len(rest) > per_page:
-            token = msgspec.json.encode([*rank(page[-1]), number + 1])
-            pages["next"] = {"page": number + 1, "starting_after": base64.b64encode(token).decode()}
-        return Reply(
-            {"type": kind, key: [shown(r) for r in page], "total_count": len(matches), "pages": pages}
-        )
-
-    def _cursor(self, after: Any) -> tuple[float, str, int]:
-        try:
-            return msgspec.json.decode(
-                base64.b64decode(str(after), validate=True), type=tuple[float, str, int]
-            )
-        except (binascii.Error, msgspec.MsgspecError) as error:
-            raise self._invalid("starting_after is not valid") from error
 
 
 class _Scroll:
@@ -463,11 +427,3 @@ class _Scroll:
         self.companies = companies
         self.position = 0
         self.used_at = now
-
-
-def _at(record: Mapping[str, Any], name: str) -> Any:
-    """The value of a dotted field name; None when any part of it is missing."""
-    value: Any = record
-    for part in name.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value

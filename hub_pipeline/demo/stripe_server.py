@@ -15,6 +15,7 @@ import copy
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -104,22 +105,18 @@ class StripeAccount:
             if s["status"] in ("canceled", "incomplete_expired"):
                 continue
             if s["cancel_at"] is not None:
-                found.append((s["cancel_at"], s["id"], lambda s=s: self._end(s)))
+                found.append((s["cancel_at"], s["id"], partial(self._end, s)))
             if s["status"] == "trialing":
-                found.append((s["trial_end"], s["id"], lambda s=s: self._convert(s)))
-            resumes = (s["pause_collection"] or {}).get("resumes_at")
-            if resumes:
-                found.append(
-                    (resumes, s["id"], lambda s=s: self._change(s, lambda x: x.update(pause_collection=None)))
-                )
-            for item in s["items"]:
-                found.append((item["current_period_end"], s["id"], lambda s=s: self._renew(s)))
+                found.append((s["trial_end"], s["id"], partial(self._convert, s)))
+            if (resumes := (s["pause_collection"] or {}).get("resumes_at")) is not None:
+                found.append((resumes, s["id"], partial(self._change, s, _collect_again)))
+            renewal = min(item["current_period_end"] for item in s["items"])
+            found.append((renewal, s["id"], partial(self._renew, s)))
         for plan in self.records["subscription_schedules"].values():
-            for phase in plan["phases"] if plan["status"] == "active" else ():
-                if phase["start_date"] > (plan["current_phase"] or {"start_date": 0})["start_date"]:
-                    found.append((phase["start_date"], plan["id"], lambda p=plan, f=phase: self._phase(p, f)))
-            if plan["status"] == "active" and plan["phases"][-1]["end_date"]:
-                found.append((plan["phases"][-1]["end_date"], plan["id"], lambda p=plan: self._complete(p)))
+            if plan["status"] == "active":
+                later = [f for f in plan["phases"] if f["start_date"] > plan["current_phase"]["start_date"]]
+                found.extend((f["start_date"], plan["id"], partial(self._phase, plan, f)) for f in later)
+                found.append((plan["phases"][-1]["end_date"], plan["id"], partial(self._complete, plan)))
         if not found:
             return None
         at, _, act = min(found, key=lambda one: one[:2])
@@ -562,6 +559,10 @@ class StripeAccount:
         elif with_coupon:
             shown["source"]["coupon"] = copy.deepcopy(self.records["coupons"][coupon])
         return shown
+
+
+def _collect_again(subscription: dict[str, Any]) -> None:
+    subscription["pause_collection"] = None
 
 
 #: What may be asked of each list beside limit, starting_after, ending_before, created and expand.

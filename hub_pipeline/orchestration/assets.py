@@ -23,6 +23,14 @@ from hub_pipeline.warehouse.raw import StreamResult
 OWNERS = ("team:data",)
 PUBLISHED = dg.AssetKey(["published", "warehouse"])
 
+#: Looks for persons who were erased in every layer; nothing is published while one is found.
+_NOBODY_ERASED = dg.AssetCheckSpec(
+    name="nobody_erased_is_in_any_layer",
+    asset=PUBLISHED,
+    description="Columns of ids and e-mail addresses, in all layers, that still name a person who was erased.",
+    blocking=True,
+)
+
 #: What a raw table is called in SQL beside its own name.
 _VIEWS = ("_current", "_mapped", "_versions", "_changes", "_timeline", "_subscriptions", "_nps")
 
@@ -150,12 +158,17 @@ def model_assets(
     @dg.multi_asset(
         name=f"build_{layer}",
         specs=specs,
-        check_specs=[spec for model in chosen for spec in _check_specs(model)],
+        check_specs=[
+            *(spec for model in chosen for spec in _check_specs(model)),
+            *([_NOBODY_ERASED] if layer == "hub" else []),
+        ],
         can_subset=True,
         partitions_def=partitions(settings),
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
-    def build(context: dg.AssetExecutionContext, hub: HubRun) -> Iterator[dg.MaterializeResult[Any]]:
+    def build(
+        context: dg.AssetExecutionContext, hub: HubRun
+    ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
         selected = context.selected_asset_keys
         wanted = [model for key, model in by_key.items() if key in selected]
         with hub.boundary(retry=False):
@@ -173,9 +186,14 @@ def model_assets(
             yield dg.MaterializeResult(asset_key=key, metadata={"dagster/row_count": 0})
         with hub.boundary(retry=False):
             hub.run.refuse_if_blocked()
-            if PUBLISHED in selected:
-                path = hub.run.publish()
+            left = hub.run.leftovers() if layer == "hub" else {}
+        if _NOBODY_ERASED.key in allowed:
+            yield dg.AssetCheckResult(
+                passed=not left, asset_key=PUBLISHED, check_name=_NOBODY_ERASED.name, metadata={"rows": left}
+            )
         if PUBLISHED in selected:
+            with hub.boundary(retry=False):
+                path = hub.run.publish()
             yield dg.MaterializeResult(asset_key=PUBLISHED, metadata=_published_metadata(hub.run, str(path)))
 
     return build

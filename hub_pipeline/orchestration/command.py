@@ -10,12 +10,12 @@ from pathlib import Path
 
 import dagster as dg
 
-from hub_pipeline.errors import HubPipelineError, WarehouseError
+from hub_pipeline.errors import ConfigurationError, HubPipelineError, WarehouseError
 from hub_pipeline.orchestration.automation import JOB
 from hub_pipeline.orchestration.build import build_definitions
 from hub_pipeline.orchestration.instance import prepare_dagster_home
 from hub_pipeline.orchestration.resource import Caller, caller
-from hub_pipeline.orchestration.run import RunReport, check_day, last_closed_day, redact
+from hub_pipeline.orchestration.run import SOURCES, RunReport, check_day, last_closed_day, redact
 from hub_pipeline.settings import Environment, Settings
 from hub_pipeline.sources.progress import NullProgress, Progress
 
@@ -30,6 +30,7 @@ def execute(
     data_dir: Path | None = None,
     progress: Progress | None = None,
     accept_shrink: bool = False,
+    only: str | None = None,
 ) -> RunReport:
     """Run the daily job for a day.
 
@@ -40,28 +41,38 @@ def execute(
         data_dir: default the environment's.
         progress: who is told what the sources do.
         accept_shrink: believe full lists however short they are; else the shrink guard refuses them.
+        only: the one source to read; the others keep what they had. Default all.
 
     Returns:
         What the run did.
 
     Raises:
+        ConfigurationError: there is no such source or day.
         HubPipelineError: as it was raised in the run, with its exit code.
         KeyboardInterrupt: on Ctrl-C; SIGTERM has the effect that its handler gives it. What was committed is kept.
     """
     if data_dir is not None:
         environment = environment.model_copy(update={"data_dir": data_dir})
+    if only is not None and only not in SOURCES:
+        raise ConfigurationError(
+            f"There is no source {only!r}; --only takes one of {', '.join(SOURCES)}. Nothing was read."
+        )
     day = as_of or last_closed_day(settings)
     check_day(day, settings)
     with _Signals() as signals:
         started = Caller(
-            environment, progress or NullProgress(), lambda: signals.first is not None, accept_shrink
+            environment, progress or NullProgress(), lambda: signals.first is not None, accept_shrink, only
         )
         token = caller.set(started)
         try:
             with _instance(environment.data_dir) as instance:
                 job = build_definitions(settings).resolve_job_def(JOB)
                 result = job.execute_in_process(
-                    instance=instance, partition_key=day.isoformat(), run_config=_QUIET, raise_on_error=False
+                    instance=instance,
+                    partition_key=day.isoformat(),
+                    run_config=_QUIET,
+                    raise_on_error=False,
+                    asset_selection=_all_but_other_sources(job, only),
                 )
             success = result.success
         except BaseException as error:
@@ -78,6 +89,14 @@ def execute(
         reason = started.error or WarehouseError("The run failed; the Dagster UI shows where.")
         raise _plain(reason, environment) from None
     return started.report
+
+
+def _all_but_other_sources(job: dg.JobDefinition, only: str | None) -> list[dg.AssetKey] | None:
+    """What is to be materialised when one source alone is read; None = everything."""
+    if only is None:
+        return None
+    left_out = {f"raw_{source}" for source in SOURCES if source != only}
+    return [key for key in job.asset_layer.selected_asset_keys if key.path[0] not in left_out]
 
 
 class _Signals:

@@ -27,6 +27,7 @@ class Caller:
         environment: instead of the process environment.
         progress: who is told what the sources do.
         accept_shrink: believe full lists however short they are.
+        only: the one source to read; default all.
         interrupted: tells whether a signal has asked the process to stop.
         error: the first error of the run, as it was raised.
         report: what the run did.
@@ -36,6 +37,7 @@ class Caller:
     progress: Progress
     interrupted: Callable[[], bool]
     accept_shrink: bool = False
+    only: str | None = None
     error: BaseException | None = None
     report: RunReport | None = None
 
@@ -82,7 +84,8 @@ class HubRun(DuckDBResource):
             settings = Settings.model_validate_json(self.settings_json)
             progress = started_by.progress if started_by else NullProgress()
             accept_shrink = started_by is not None and started_by.accept_shrink
-            run = DailyRun(settings, environment, _days(context, settings), progress, accept_shrink)
+            only = started_by.only if started_by else None
+            run = DailyRun(settings, environment, _days(context, settings), progress, accept_shrink, only)
             run.__enter__()
         self._run = run
         try:

@@ -28,7 +28,7 @@ from hub_pipeline.models.engine import (
 )
 from hub_pipeline.orchestration.source_checks import drift_message, property_checks
 from hub_pipeline.settings import Environment, HubSpotObject, Settings
-from hub_pipeline.sources import billing, hubspot, intercom
+from hub_pipeline.sources import billing, hubspot, intercom, stripe
 from hub_pipeline.sources.billing.loading import FILES
 from hub_pipeline.sources.hubspot.streams import (
     MERGED_IDS,
@@ -43,22 +43,27 @@ from hub_pipeline.sources.intercom.streams import all_streams as intercom_tables
 from hub_pipeline.sources.progress import NullProgress, Progress
 from hub_pipeline.warehouse import ledger
 from hub_pipeline.warehouse.database import Warehouse
+from hub_pipeline.warehouse.erase import Erasure, leftovers
 from hub_pipeline.warehouse.known import WarehouseKnown
 from hub_pipeline.warehouse.landing import LandedFile, LoadContext
 from hub_pipeline.warehouse.loader import RawLoader
 from hub_pipeline.warehouse.lock import Fence, RunLock
 from hub_pipeline.warehouse.mapping import MissingProperty, create_mapped_views
+from hub_pipeline.warehouse.privacy import erase_gone, erase_returned
 from hub_pipeline.warehouse.publish import publish
 from hub_pipeline.warehouse.raw import RawStream, StreamResult
+from hub_pipeline.warehouse.rewrite import rewrite_build_file, rewrite_is_due
+from hub_pipeline.warehouse.tombstones import Tombstones
 
 #: Sources in the order in which they are read.
-SOURCES = ("hubspot", "intercom", "billing")
+SOURCES = ("hubspot", "intercom", "billing", "stripe")
 
 #: What to do about a source that is not configured.
 HOW_TO_CONFIGURE = {
     "hubspot": "HubSpot is not configured: set HUBSPOT_ACCESS_TOKEN.",
     "intercom": "Intercom is not configured: set INTERCOM_ACCESS_TOKEN.",
     "billing": "Billing is not configured: put extracts into the billing folder of the settings.",
+    "stripe": "Stripe is not configured, and need not be: it fills billing through its API, set STRIPE_API_KEY.",
 }
 
 #: What cannot be answered without a source.
@@ -68,6 +73,7 @@ NEEDED_FOR = {
     "intercom": "without Intercom there are no conversations: the interactions of large clients stay unknown",
     "billing": "without billing there are no subscriptions: seats, MRR, growth, contraction, churn and contract "
     "terms stay unknown",
+    "stripe": "Stripe is a second door into billing: without it subscriptions come from the billing folder alone",
 }
 
 
@@ -87,6 +93,8 @@ class RunReport:
         shown: the day the views of ``hub`` show, the latest that is stored; None when nothing is.
         published: the file analysts open.
         seconds: wall time from taking the lock to the published file.
+        not_read: sources the run was told to leave out.
+        erased: HubSpot contacts erased because they were deleted there for privacy, or had come back.
     """
 
     run_id: str
@@ -100,6 +108,8 @@ class RunReport:
     shown: date | None
     published: Path | None
     seconds: float
+    not_read: tuple[str, ...] = ()
+    erased: int = 0
 
     @property
     def quarantined(self) -> dict[str, int]:
@@ -147,6 +157,8 @@ def object_names(source: str, settings: Settings) -> list[str]:
         return hubspot.streams(settings)
     if source == "intercom":
         return intercom.streams()
+    if source == "stripe":
+        return stripe.streams()
     # Beside what the files fill, two tables are made from them.
     return [*billing.object_names(), "customer_organisations", "currencies"]
 
@@ -161,6 +173,7 @@ class DailyRun:
         days: local days to build, oldest first; what the sources send is recorded for the last one.
         progress: who is told what the sources do.
         accept_shrink: believe full lists however short they are; else the shrink guard refuses them.
+        only: the one source that this run reads; default all.
 
     Raises (on entry):
         ConfigurationError: a day has not ended or lies before the first partition.
@@ -173,7 +186,10 @@ class DailyRun:
     days: tuple[date, ...]
     progress: Progress = field(default_factory=NullProgress)
     accept_shrink: bool = False
+    only: str | None = None
 
+    erased: list[Erasure] = field(default_factory=list, init=False)
+    _rewrite_due: bool = field(default=False, init=False)
     results: list[StreamResult] = field(default_factory=list, init=False)
     source_seconds: dict[str, float] = field(default_factory=dict, init=False)
     rows: dict[str, int] = field(default_factory=dict, init=False)
@@ -200,6 +216,8 @@ class DailyRun:
         self.warehouse = Warehouse.in_folder(self.environment.data_dir)
         try:
             self._lock = self._stack.enter_context(RunLock(self.environment.data_dir))
+            # Left in reverse order: when this is called the connection is closed and the lock still held.
+            self._stack.callback(self._rewrite_if_due)
             self.connection = self._stack.enter_context(self.warehouse.connect())
             self._begin()
         except BaseException:
@@ -232,7 +250,7 @@ class DailyRun:
         """Extract a source and load what it sends, object by object as each one completes.
 
         Args:
-            source: ``hubspot`` | ``intercom`` | ``billing``.
+            source: ``hubspot`` | ``intercom`` | ``billing`` | ``stripe``.
             objects: names of raw tables to read; default all. Reference data is always read.
 
         Returns:
@@ -247,6 +265,7 @@ class DailyRun:
         token = {
             "hubspot": self.environment.hubspot_access_token,
             "intercom": self.environment.intercom_access_token,
+            "stripe": self.environment.stripe_api_key,
         }
         if source == "billing":
             results = billing.load(
@@ -266,6 +285,11 @@ class DailyRun:
             results = [self._load_stream(*item) for item in self._extract(source, objects)]
             if source == "hubspot":
                 results = self._check_properties(results)
+            elif source == "stripe":
+                results += stripe.convert(
+                    self.connection, self.settings, self.environment, self.load, self.fence, self.progress
+                )
+        self._protect_persons(source)
         self.results += results
         self.source_seconds[source] = perf_counter() - started
         return results
@@ -276,7 +300,7 @@ class DailyRun:
         Raises:
             ConfigurationError: this run was to read every source and none is configured.
         """
-        if {r.source for r in self.results} == set(SOURCES) == set(self._not_configured()):
+        if {r.source for r in self.results} == set(SOURCES) == set(self._not_delivered()):
             raise ConfigurationError(
                 f"No source is configured, so there is nothing to answer from. {' '.join(HOW_TO_CONFIGURE.values())}"
             )
@@ -304,6 +328,9 @@ class DailyRun:
         """(Re)create the views of ``hub`` and count their rows."""
         ledger.ensure_published_schema(self.connection)
         ledger.record_freshness(self.connection, self.fence, self.as_of, self.results)
+        for source in self.not_read:
+            names = object_names(source, self.settings)
+            ledger.record_not_read(self.connection, self.fence, self.as_of, source, names)
         runs = self._run(catalog().layer("hub") if models is None else models, None)
         counted = count_views(self.connection, runs)
         self.rows |= {run.model: run.rows for run in counted}
@@ -335,6 +362,11 @@ class DailyRun:
     def publish(self) -> Path:
         """Write the published file and put it in the place of the old one."""
         self.refuse_if_blocked()
+        if left := self.leftovers():
+            raise DataRefusedError(
+                f"Persons who were erased are still in {', '.join(sorted(left))}. Nothing was published; run "
+                "`hub-pipeline erase` for them again, then `hub-pipeline run`."
+            )
         step = "publish", self.warehouse.published_path.name
         self.progress.start(*step, None)
         result = publish(self.warehouse, self.connection, self.fence, self.load, self.settings)
@@ -342,6 +374,15 @@ class DailyRun:
         self.progress.finish(*step)
         self.published = result.path
         return result.path
+
+    @property
+    def not_read(self) -> tuple[str, ...]:
+        """Sources that the run was told to leave out."""
+        return () if self.only is None else tuple(source for source in SOURCES if source != self.only)
+
+    def leftovers(self) -> dict[str, int]:
+        """``schema.table.column`` -> rows that name somebody who was erased; empty is how it should be."""
+        return leftovers(self.connection, Tombstones.read(self.warehouse.landing_root))
 
     def columns(self, schema: str, table: str) -> dict[str, str]:
         """Column -> type of a table of the build file, in order; empty if there is none."""
@@ -370,6 +411,8 @@ class DailyRun:
             shown=self._shown(),
             published=self.published,
             seconds=perf_counter() - self._started,
+            not_read=self.not_read,
+            erased=sum(one.persons for one in self.erased if one.found),
         )
 
     def _shown(self) -> date | None:
@@ -379,6 +422,12 @@ class DailyRun:
         return day[0] if day else None
 
     def _not_configured(self) -> list[str]:
+        """Sources without which something cannot be answered: of billing and Stripe one is enough."""
+        missing = self._not_delivered()
+        spared = {"stripe"} if "stripe" in missing else {"billing"}
+        return [source for source in missing if source not in spared]
+
+    def _not_delivered(self) -> list[str]:
         delivered = {r.source for r in self.results if r.status != "not_configured" and r.object != FILES}
         return [s for s in SOURCES if s not in delivered and any(r.source == s for r in self.results)]
 
@@ -405,12 +454,25 @@ class DailyRun:
             status = "interrupted"
         message = redact(str(error), self.environment) if error is not None else None
         try:
+            self._rewrite_due = rewrite_is_due(self.connection)
             ledger.finish_run(self.connection, self.fence, status, message)
         except (duckdb.Error, HubPipelineError):
             if error is None:
                 raise
             # The connection or the fence is what failed; that error is already on its way, and the next run
             # declares this one dead.
+
+    def _rewrite_if_due(self) -> None:
+        if self._rewrite_due:
+            rewrite_build_file(self.warehouse, self._lock)
+
+    def _protect_persons(self, source: str) -> None:
+        """Erase who was deleted for privacy, and keep out who was erased before (settled rule 8)."""
+        found = [erase_returned(self.warehouse, self.connection, self.fence, self.load, source)]
+        if source == "hubspot":
+            guard = self.settings.guards.max_purge
+            found.append(erase_gone(self.warehouse, self.connection, self.fence, guard, self.accept_shrink))
+        self.erased += [one for one in found if one is not None]
 
     def _run(self, models: Iterable[Model], day: date | None) -> tuple[ModelRun, ...]:
         models = list(models)
@@ -435,7 +497,7 @@ class DailyRun:
         self, source: str, objects: Iterable[str] | None
     ) -> Iterator[tuple[RawStream, list[LandedFile], StreamResult]]:
         settings = self.settings if objects is None else _narrowed(self.settings, set(objects))
-        extract = hubspot.extract if source == "hubspot" else intercom.extract
+        extract = {"hubspot": hubspot.extract, "intercom": intercom.extract, "stripe": stripe.extract}[source]
         known = WarehouseKnown(self.connection)
         root = self.warehouse.landing_root
         yield from extract(settings, self.environment, root, self.load, self.progress, known)
@@ -465,10 +527,11 @@ class DailyRun:
 
     def _ensure_raw_tables(self) -> None:
         """Make the tables of sources that were never read, empty, so that the models need no cases."""
-        for stream in (*_hubspot_tables(), *intercom_tables()):
+        for stream in (*_hubspot_tables(), *intercom_tables(), *stripe.all_streams()):
             self._loader.ensure_tables(stream)
         with ledger.transaction(self.connection, self.fence):
             billing.ensure(self.connection)
+            stripe.ensure(self.connection)
             # Which organisation a customer is may have changed with what HubSpot sent in this run.
             billing.resolve_customers(self.connection, self.settings)
 

@@ -35,6 +35,7 @@ def serve_ui(settings: Settings, environment: Environment, *, port: int, demo: b
     configured = bool(
         environment.hubspot_access_token
         or environment.intercom_access_token
+        or environment.stripe_api_key
         or has_extracts(settings, environment.data_dir)
     )
     if not demo and not configured:
@@ -85,6 +86,7 @@ def _variables(environment: Environment) -> dict[str, str]:
         "HUB_DATA_DIR": str(environment.data_dir),
         "HUBSPOT_BASE_URL": environment.hubspot_base_url,
         "HUBSPOT_API_VERSION": environment.hubspot_api_version,
+        "STRIPE_BASE_URL": environment.stripe_base_url,
     }
     if environment.settings_file is not None:
         values["HUB_SETTINGS"] = str(environment.settings_file.absolute())
@@ -93,6 +95,7 @@ def _variables(environment: Environment) -> dict[str, str]:
     for name, secret in (
         ("HUBSPOT_ACCESS_TOKEN", environment.hubspot_access_token),
         ("INTERCOM_ACCESS_TOKEN", environment.intercom_access_token),
+        ("STRIPE_API_KEY", environment.stripe_api_key),
     ):
         if secret is not None and not os.environ.get(f"{name}_FILE"):
             values[name] = secret.get_secret_value()

@@ -22,7 +22,7 @@ from rich.progress import (
 from hub_pipeline.sources.progress import Progress as ProgressProtocol
 
 #: Steps whose progress counts records; the others count tables.
-SOURCES = ("hubspot", "intercom", "billing")
+SOURCES = ("hubspot", "intercom", "billing", "stripe")
 
 
 class BarProgress:

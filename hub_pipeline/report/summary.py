@@ -58,6 +58,10 @@ def print_summary(report: RunReport, console: Console) -> None:
         console.print(
             f"[yellow]HubSpot has no property {missing.property!r} on {missing.object}, so {missing.column} is unknown.[/]"
         )
+    if report.not_read:
+        console.print(f"Not read in this run: {', '.join(report.not_read)}; what earlier runs delivered counts.")
+    if report.erased:
+        console.print(f"Erased from every layer: {report.erased:,} contacts (docs/privacy.md says why).")
     for check in report.checks:
         console.print(f"[yellow]Check {check.name} on {check.model}: {check.failures:,} rows.[/]")
     if report.published is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -34,6 +35,8 @@ from hub_pipeline.sources.intercom.client import (
     IntercomClient,
     Searched,
 )
+from hub_pipeline.sources.stripe.client import StripeClient
+from hub_pipeline.sources.stripe.streams import EVENTS, KINDS
 from hub_pipeline.sources.transport import Budget, ForbiddenError, RejectedError
 from hub_pipeline.warehouse.lock import RunLock
 
@@ -70,7 +73,7 @@ def _broken(subject: str, error: HubPipelineError, *, said: str = "") -> Finding
 def doctor(settings: Settings, environment: Environment) -> list[Finding]:
     """Look at everything a run needs, without changing anything; never raises for what it looks at.
 
-    Asks HubSpot two requests for each configured object and Intercom three altogether.
+    Asks HubSpot two requests for each configured object, Intercom three and Stripe seven altogether.
     """
     return [
         *_versions(environment),
@@ -78,6 +81,7 @@ def doctor(settings: Settings, environment: Environment) -> list[Finding]:
         *_hubspot(settings, environment),
         *_intercom(settings, environment),
         *_billing(settings, environment),
+        *_stripe(settings, environment),
     ]
 
 
@@ -253,7 +257,7 @@ def _billing(settings: Settings, environment: Environment) -> Iterator[Finding]:
     folder = environment.data_dir / settings.billing.folder  # an absolute folder stays what it is
     if not os.path.isdir(folder):
         yield Finding(
-            "warning",
+            "warning" if environment.stripe_api_key is None else "ok",
             "billing",
             f"there is no folder {folder}; without extracts there is no MRR, growth, churn or renewal to speak of",
         )
@@ -261,3 +265,34 @@ def _billing(settings: Settings, environment: Environment) -> Iterator[Finding]:
     files = sum(1 for path in folder.rglob("*") if path.is_file())
     level: Level = "ok" if files else "warning"
     yield Finding(level, "billing", f"{files} files in {folder}")
+
+
+def _stripe(settings: Settings, environment: Environment) -> Iterator[Finding]:
+    if environment.stripe_api_key is None:
+        yield Finding("ok", "stripe", "not configured, and need not be: billing extracts do the same")
+        return
+    key = environment.stripe_api_key.get_secret_value()
+    if key.startswith("sk_"):
+        yield Finding(
+            "warning",
+            "stripe key",
+            "this key may do everything; make a restricted one (rk_...) with read permissions only",
+        )
+    try:
+        with StripeClient(settings.stripe, environment, _patience("Stripe")) as client:
+            for name in (*KINDS, EVENTS):
+                try:
+                    if name == EVENTS:
+                        client.events(int(time.time()) - 86_400, None)
+                    else:
+                        client.page(KINDS[name].path, None)
+                except ForbiddenError as error:
+                    required = name in KINDS and KINDS[name].required
+                    exit_code = error.exit_code if required else 0
+                    level: Level = "error" if required else "warning"
+                    yield Finding(level, f"stripe {name}", f"cannot be read: {error}", exit_code)
+                else:
+                    version = settings.stripe.api_version
+                    yield Finding("ok", f"stripe {name}", f"can be read, API version {version}")
+    except HubPipelineError as error:
+        yield _broken("stripe", error)

@@ -82,7 +82,7 @@ _FRESHNESS = {
     "source": "hubspot, intercom or billing",
     "object": "object of the source, as its raw table is named",
     "as_of": "day whose run read it",
-    "status": "complete, forbidden, failed or not_configured; hub.freshness says what each means",
+    "status": "complete, forbidden, failed, not_configured or not_read; hub.freshness says what each means",
     "records": "records the source gave, unchanged ones too; of several runs of one day the most",
     "message": "why it is not complete or what was left out; empty when there is nothing to say",
     "data_through": "latest change among all of its records known by that run (UTC); NULL when they carry no times",
@@ -465,6 +465,30 @@ def record_freshness(
                     "records": result.records,
                     "message": result.message,
                     "through": row[0] if row else None,
+                },
+            )
+
+
+def record_not_read(
+    connection: duckdb.DuckDBPyConnection, fence: Fence, as_of: date, source: str, objects: Sequence[str]
+) -> None:
+    """Name the objects of a source that a run was told to leave out, where ``hub.freshness`` shows it.
+
+    What an earlier run of the same day delivered stays true: its status is kept and the message says which run.
+    """
+    with transaction(connection, fence):
+        for name in objects:
+            connection.execute(
+                "INSERT INTO _published.freshness "
+                "SELECT $source, $object, $as_of, 'not_read', 0, $message, max(data_through) FROM _ledger.streams "
+                "WHERE source = $source AND object = $object AND status = 'complete' "
+                "ON CONFLICT DO UPDATE SET message = CASE WHEN status = 'not_read' THEN excluded.message "
+                "ELSE 'not read in the last run of the day; what an earlier one delivered counts' END",
+                {
+                    "source": source,
+                    "object": name,
+                    "as_of": as_of,
+                    "message": "not read in this run; what earlier runs delivered counts",
                 },
             )
 

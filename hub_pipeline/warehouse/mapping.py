@@ -143,9 +143,7 @@ def create_mapped_views(connection: duckdb.DuckDBPyConnection, settings: Setting
             if view.existing and source not in view.existing
         ]
         if view.tracked is not None:
-            _create(
-                connection, f"{name}_changes", changes_sql(name, view.tracked, view.existing, has_history)
-            )
+            _create(connection, f"{name}_changes", view.changes_sql(has_history))
         _create(connection, f"{name}_mapped", view.mapped_sql())
         _create(connection, f"{name}_unread", view.unread_sql())
     _create_timelines(connection, settings)

@@ -74,7 +74,7 @@ class StreamResult:
 
     source: str
     object: str
-    status: Literal["complete", "forbidden", "failed", "not_configured"]
+    status: Literal["complete", "forbidden", "failed", "not_configured", "not_read"]
     records: int = 0  # records read from the source
     inserted: int = 0  # versions appended
     deleted: int = 0  # tombstones appended

@@ -190,7 +190,8 @@ def subscriptions_sql(settings: Settings, cast: Callable[[str, str], str]) -> st
         SELECT *, lag(content) OVER (PARTITION BY id, epoch ORDER BY effective_at, recorded_at) AS content_before
         FROM described)
     SELECT 'hubspot:' || id AS subscription_id, id AS org_id, plan, billing_interval, seats,
-        TRY_CAST(amount AS DECIMAL(18,4)) AS amount, currency, status, effective_at, cancel_at, cancel_requested_at,
+        TRY_CAST(amount AS DECIMAL(18,4)) AS amount,
+        coalesce(currency, {literal(settings.reporting_currency)}) AS currency, status, effective_at, cancel_at, cancel_requested_at,
         cancel_reason, cancel_comment, term_start, term_end, ended_at, 'hubspot' AS source, recorded_at
     FROM compared
     -- Left out: what already held, and what was before anything ran. Not where an instant was told more than once.
@@ -238,6 +239,7 @@ def uncovered_sql() -> str:
         "org_id": "t.org_id",
         "effective_at": "t.effective_at",
         "source": "'hubspot'",
+        "currency": "t.currency",
     }
     withdrawn = ", ".join(
         f"{never_was.get(c, f'CAST(NULL AS {kind})')} AS {ident(c)}" for c, kind in COLUMNS.items()
@@ -262,6 +264,7 @@ def uncovered_sql() -> str:
     FROM raw_hubspot.organisations_timeline AS t LEFT JOIN known AS k ON k.org_id = t.org_id
     WHERE k.known_at IS NULL OR t.recorded_at < k.known_at
     UNION ALL
-    SELECT DISTINCT {withdrawn}
+    SELECT {withdrawn}
     FROM raw_hubspot.organisations_timeline AS t JOIN known AS k ON k.org_id = t.org_id
-    WHERE t.recorded_at < k.known_at"""
+    WHERE t.recorded_at < k.known_at
+    QUALIFY row_number() OVER (PARTITION BY t.subscription_id, t.effective_at ORDER BY t.recorded_at) = 1"""

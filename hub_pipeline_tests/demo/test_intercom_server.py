@@ -89,7 +89,7 @@ def test_numbers_of_contacts_compare_strictly(client: Client, simulator: Interco
 
 
 def test_nested_fields_and_groups_are_searched(client: Client) -> None:
-    rated = {"field": "conversation_rating.rating", "operator": "=", "value": 2}
+    rated = {"field": "conversation_rating.score", "operator": "=", "value": 2}
     early = {"field": "updated_at", "operator": "<", "value": NOW - 60 * 20}
     query = {"operator": "AND", "value": [rated, {"operator": "OR", "value": [early, early]}]}
     answer = client.post("/conversations/search", {"query": query})
@@ -201,7 +201,7 @@ def test_a_scroll_can_break_off_and_be_begun_again(client: Client, simulator: In
 
 def test_deleted_conversations_are_listed_and_gone(client: Client, simulator: IntercomSimulator) -> None:
     for key in ("3", "4", "5"):
-        simulator.delete_conversation(key)
+        simulator.life.delete_conversation(key)
         simulator.clock.advance(60)
     page = client.get("/conversations/deleted?per_page=2")
     assert [item["id"] for item in page["conversations"]] == ["5", "4"]

@@ -16,6 +16,7 @@ from hub_pipeline.demo.serve import serving
 from hub_pipeline.demo.wire import Simulator
 from hub_pipeline.settings import Environment, Settings
 from hub_pipeline.sources.progress import NullProgress, Progress
+from hub_pipeline.warehouse.known import WarehouseKnown
 from hub_pipeline.warehouse.raw import RawStream, StreamResult
 from hub_pipeline_tests.warehouse.support import DAY, Run, run
 
@@ -74,8 +75,9 @@ def reading(
     with serving(simulator.app) as (url,), run(data_dir, day) as one:
         loaded = Loaded(one)
         where = environment(data_dir, url, **more)
+        known = WarehouseKnown(one.connection)
         for stream, files, result in source.extract(
-            settings, where, one.warehouse.landing_root, one.load, progress or NullProgress()
+            settings, where, one.warehouse.landing_root, one.load, progress or NullProgress(), known
         ):
             for file in files:
                 one.loader.load_file(stream, file)

@@ -1,12 +1,12 @@
 /*---
 description: >
-  What each source delivered for each day: objects that were complete, forbidden, failed or not configured.
+  What each source delivered for each day: objects that were complete, forbidden, failed, not configured or not read.
 grain: [source, object, as_of]
 columns:
   source: {type: VARCHAR, meaning: "hubspot, intercom or billing"}
   object: {type: VARCHAR, meaning: "object of the source, as its raw table is named: contacts, deals, conversations, subscriptions ..."}
   as_of: {type: DATE, meaning: "day whose run read it"}
-  status: {type: VARCHAR, meaning: "complete: everything the source has was read. forbidden: the token may not read it; the lists do without it. failed: a file was refused and waits to be corrected; what was loaded before still counts. not_configured: the settings name no such source or object, or it delivered nothing yet", accepted: [complete, forbidden, failed, not_configured]}
+  status: {type: VARCHAR, meaning: "complete: everything the source has was read. forbidden: the token may not read it; the lists do without it. failed: a file was refused and waits to be corrected; what was loaded before still counts. not_configured: the settings name no such source or object, or it delivered nothing yet. not_read: the run was told to read another source only; what was read before still counts", accepted: [complete, forbidden, failed, not_configured, not_read]}
   records: {type: BIGINT, meaning: "records the source gave, unchanged ones too; of several runs of one day the most"}
   message: {type: VARCHAR, meaning: "why it is not complete or what was left out, and what to do; empty when there is nothing to say"}
   data_through: {type: TIMESTAMP, meaning: "latest change among all of its records known by that run (UTC); empty when they carry no times"}

@@ -10,6 +10,8 @@ description: >
   discount, without metered items; one live item without a price makes it unknown. Items that agree on an interval the
   models know keep it; others are converted to a year (52 weeks, 365 days). A cancellation at the end of the period
   ends with the item whose period ends first. Test data (livemode false) is left out.
+  An organisation without a subscription in billing has hubspot:<id>, made of the properties of its HubSpot record that
+  the settings map, with their history. Where billing covers an organisation, billing wins.
 grain: [subscription_id, effective_at, recorded_at]
 checks:
   - name: billing_interval_known
@@ -24,6 +26,55 @@ checks:
       SELECT subscription_id, effective_at, recorded_at
       FROM inputs.subscription_versions
       WHERE currency IS NULL OR source IS NULL OR recorded_at IS NULL
+  - name: hubspot_agrees_with_billing
+    severity: warn
+    description: >
+      Where billing covers an organisation, the seats and the MRR that its HubSpot record shows at the close of the day
+      are those of billing (MRR within a cent for each subscription, where all are in one currency). Billing is believed.
+    sql: >
+      WITH known AS (
+        SELECT subscription_id, org_id, seats, amount, billing_interval, currency, status, cancel_at, ended_at,
+          effective_at, recorded_at, true AS is_hubspot
+        FROM raw_hubspot.organisations_timeline
+        UNION ALL
+        SELECT subscription_id, org_id, seats, amount, billing_interval, currency, status, cancel_at, ended_at,
+          effective_at, recorded_at, false
+        FROM inputs.subscription_versions WHERE source <> 'hubspot'
+      ),
+      in_force AS (
+        SELECT *
+        FROM known
+        WHERE effective_at < CAST($close_as_of AS TIMESTAMP) AND recorded_at < CAST($close_as_of AS TIMESTAMP)
+        QUALIFY row_number() OVER (
+          PARTITION BY is_hubspot, subscription_id ORDER BY effective_at DESC, recorded_at DESC
+        ) = 1
+      ),
+      running AS (
+        SELECT *,
+          CAST(amount * CASE billing_interval WHEN 'month' THEN 12 WHEN 'quarter' THEN 4 WHEN 'year' THEN 1
+            WHEN 'week' THEN 52 WHEN 'two_years' THEN 0.5 END / 12 AS DECIMAL(18,2)) AS mrr
+        FROM in_force
+        WHERE status IN ('active', 'past_due')
+          AND coalesce(least(cancel_at, ended_at) > CAST($close_as_of AS TIMESTAMP), true)
+      ),
+      sums AS (
+        SELECT org_id, is_hubspot, count(*) AS subscriptions, sum(mrr) AS mrr, min(currency) AS currency,
+          min(currency) = max(currency) AS is_one_currency, bool_or(mrr IS NULL) AS is_mrr_unknown,
+          CASE WHEN bool_and(seats IS NOT NULL) THEN sum(seats) END AS seats
+        FROM running GROUP BY org_id, is_hubspot
+      ),
+      organisations AS (
+        SELECT org_id FROM in_force WHERE is_hubspot
+        INTERSECT SELECT org_id FROM in_force WHERE NOT is_hubspot
+      )
+      SELECT o.org_id, h.seats AS hubspot_seats, b.seats AS billing_seats, h.mrr AS hubspot_mrr, b.mrr AS billing_mrr
+      FROM organisations AS o
+      LEFT JOIN sums AS h ON h.org_id = o.org_id AND h.is_hubspot
+      LEFT JOIN sums AS b ON b.org_id = o.org_id AND NOT b.is_hubspot
+      WHERE (h.org_id IS NULL) <> (b.org_id IS NULL)
+        OR h.seats <> b.seats
+        OR (h.is_one_currency AND b.is_one_currency AND h.currency = b.currency AND NOT h.is_mrr_unknown
+          AND NOT b.is_mrr_unknown AND abs(h.mrr - b.mrr) > 0.01 * b.subscriptions)
 ---*/
 WITH subscriptions AS (
   SELECT
@@ -368,3 +419,24 @@ FROM compared
 WHERE content_before IS NULL
   OR content <> content_before
   OR (versions_of_the_instant > 1 AND instant_before < effective_at)
+UNION ALL
+SELECT
+  h.subscription_id,
+  h.org_id,
+  h.plan,
+  h.billing_interval,
+  h.seats,
+  h.amount,
+  h.currency,
+  h.status,
+  h.effective_at,
+  h.cancel_at,
+  h.cancel_requested_at,
+  h.cancel_reason,
+  h.cancel_comment,
+  h.term_start,
+  h.term_end,
+  h.ended_at,
+  h.source,
+  h.recorded_at
+FROM raw_hubspot.organisations_subscriptions AS h

@@ -96,6 +96,7 @@ expected AS (
         least(mrr, coalesce(amount, mrr)) * coalesce(probability, 0) AS forecast,
         greatest(coalesce(amount, mrr) - mrr, 0) * coalesce(probability, 0) AS upsell
     FROM contracts
+    WHERE mrr IS NOT NULL
 )
 SELECT
     CAST($as_of AS DATE) AS as_of,

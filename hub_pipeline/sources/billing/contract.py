@@ -15,9 +15,6 @@ import yaml
 
 from hub_pipeline.warehouse.sql import literal
 
-#: More seats than this on one line are a mistake in the extract, not a customer.
-MAX_SEATS = 1_000_000
-
 _SQL_TYPES = {
     "text": "VARCHAR",
     "timestamp": "TIMESTAMP",
@@ -80,10 +77,13 @@ class Column:
         """Reason that a row with an unusable value in this column is quarantined for."""
         return f"{self.name}: {_EXPECTED[self.type]}"
 
-    def cast(self, value: str) -> str:
-        """SQL that turns the text expression into the column's type; NULL when it is not a value of the type.
+    def cast(self, value: str, local: str = "'UTC'") -> str:
+        """SQL that turns the text expression into the column's type; NULL when it is not written as one.
 
-        Uses the parameters ``$zone`` (reporting time zone) and ``$latest`` (last plausible instant).
+        Times and days may still be implausible: see `plausible`. Uses the parameter ``$zone`` (reporting time zone).
+
+        Args:
+            local: SQL of the time zone of times without an offset.
         """
         v = f"({value})"
         numbers = {
@@ -97,18 +97,20 @@ class Column:
             number = f"CASE WHEN regexp_full_match({v}, {literal(numbers[self.type])}) THEN CAST({v} AS {self.sql_type}) END"
             return f"nullif({number}, 0)" if self.type == "rate" else number
         if self.type == "timestamp":
-            instant = (
+            utc = local == "'UTC'"
+            plain = f"TRY_CAST({v} AS TIMESTAMP)"
+            if not utc:
+                plain = f"CASE WHEN ends_with({v}, 'Z') THEN {plain} ELSE timezone('UTC', timezone({local}, {plain})) END"
+            return (
                 # DuckDB reads an offset into a TIMESTAMP and ignores it; only TIMESTAMPTZ honours it.
-                f"CASE WHEN regexp_full_match({v}, {literal(_TIME + 'Z?')}) THEN TRY_CAST({v} AS TIMESTAMP) "
+                f"CASE WHEN regexp_full_match({v}, {literal(_TIME + 'Z?')}) THEN {plain} "
                 f"WHEN regexp_full_match({v}, {literal(_TIME + _OFFSET)}) "
                 f"THEN TRY_CAST({v} AS TIMESTAMPTZ) AT TIME ZONE 'UTC' "
                 f"WHEN regexp_full_match({v}, {literal(_DAY)}) THEN {local_midnight(f'TRY_CAST({v} AS DATE)')} "
                 f"WHEN regexp_full_match({v}, '\\d{{9,11}}') THEN make_timestamp(CAST({v} AS BIGINT) * 1000000) END"
             )
-            return _between(instant, "TIMESTAMP '1990-01-01'", "$latest::TIMESTAMP")
         if self.type == "date":
-            day = f"CASE WHEN regexp_full_match({v}, {literal(_DAY)}) THEN TRY_CAST({v} AS DATE) END"
-            return _between(day, "DATE '1990-01-01'", "$latest::TIMESTAMP::DATE")
+            return f"CASE WHEN regexp_full_match({v}, {literal(_DAY)}) THEN TRY_CAST({v} AS DATE) END"
         if self.type == "boolean":
             return f"CASE lower({v}) WHEN 'true' THEN true WHEN 'false' THEN false END"
         if self.type == "currency":
@@ -120,6 +122,16 @@ class Column:
             valid = f"CASE WHEN json_valid({v}) THEN {v} END"  # json_type fails on what is not JSON
             return f"CASE WHEN json_type({valid}) IN ('OBJECT', 'ARRAY') THEN {v} END"
         return f"CASE WHEN NOT contains({v}, chr(0)) AND length({v}) <= 1000000 THEN {v} END"
+
+    def plausible(self, value: str) -> str:
+        """SQL of the typed value, NULL when it is a time outside 1990 to ``$latest``."""
+        if self.type == "timestamp":
+            return f"CASE WHEN {value} BETWEEN TIMESTAMP '1990-01-01' AND $latest::TIMESTAMP THEN {value} END"
+        if self.type == "date":
+            return (
+                f"CASE WHEN {value} BETWEEN DATE '1990-01-01' AND $latest::TIMESTAMP::DATE THEN {value} END"
+            )
+        return value
 
 
 @dataclass(frozen=True)
@@ -145,7 +157,7 @@ class Table:
 
 
 #: What one line must satisfy across its columns: table -> (reason, condition that is true for a bad row). Conditions
-#: see the typed columns, and the text of a column as ``text_<column>``.
+#: see the typed columns, the text of a column as ``text_<column>``, and ``$max_seats``.
 ROW_RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "customers": (),
     "subscriptions": (
@@ -161,8 +173,8 @@ ROW_RULES: dict[str, tuple[tuple[str, str], ...]] = {
             "quantity: seats are a whole number of at most nine digits",
             r"seat_role = 'seat' AND text_quantity IS NOT NULL AND NOT regexp_full_match(text_quantity, '\d{1,9}')",
         ),
-        (f"quantity: more than {MAX_SEATS:,} seats", f"seat_role = 'seat' AND quantity > {MAX_SEATS}"),
-        (f"seats: more than {MAX_SEATS:,}", f"seats > {MAX_SEATS}"),
+        ("quantity: more seats than billing.max_seats", "seat_role = 'seat' AND quantity > $max_seats"),
+        ("seats: more than billing.max_seats", "seats > $max_seats"),
         ("quantity: empty, and the item is not metered", "quantity IS NULL AND usage_type <> 'metered'"),
         ("discount_minor: negative", "discount_minor < 0"),
         ("interval_count: zero", "interval_count = 0"),
@@ -174,11 +186,11 @@ ROW_RULES: dict[str, tuple[tuple[str, str], ...]] = {
             "quantity: seats are a whole number of at most nine digits",
             r"seat_role = 'seat' AND text_quantity IS NOT NULL AND NOT regexp_full_match(text_quantity, '\d{1,9}')",
         ),
-        (f"quantity: more than {MAX_SEATS:,} seats", f"seat_role = 'seat' AND quantity > {MAX_SEATS}"),
+        ("quantity: more seats than billing.max_seats", "seat_role = 'seat' AND quantity > $max_seats"),
         ("interval_count: zero", "interval_count = 0"),
     ),
     "seat_products": (),
-    "daily_seats": ((f"seats: more than {MAX_SEATS:,}", f"seats > {MAX_SEATS}"),),
+    "daily_seats": (("seats: more than billing.max_seats", "seats > $max_seats"),),
     "invoices": (
         ("discount_minor: negative", "discount_minor < 0"),
         ("period_end_at: before period_start_at", "period_end_at < period_start_at"),
@@ -198,10 +210,6 @@ ROW_RULES: dict[str, tuple[tuple[str, str], ...]] = {
 def local_midnight(day: str) -> str:
     """SQL of the UTC instant of local 00:00 of a DATE expression; uses ``$zone``."""
     return f"CAST({day} AS TIMESTAMP) AT TIME ZONE $zone AT TIME ZONE 'UTC'"
-
-
-def _between(value: str, low: str, high: str) -> str:
-    return f"CASE WHEN ({value}) BETWEEN {low} AND {high} THEN ({value}) END"
 
 
 @cache

@@ -152,16 +152,17 @@ def _survey_source(
         if entry.name.endswith((".part", ".tmp")) or entry.stat().st_mtime > settled_before:
             found.waiting.append(name)
             continue
-        extract = _recognise(Path(entry.path), folder.name, mappings)
+        extract = recognise(Path(entry.path), folder.name, mappings)
         if extract is None:
             found.not_mapped.append(name)
         else:
             found.extracts.append(extract)
 
 
-def _recognise(path: Path, source: str, mappings: Sequence[FileMapping]) -> Extract | None:
+def recognise(path: Path, source: str, mappings: Sequence[FileMapping]) -> Extract | None:
+    """What the name of a file says; None when it is of no known kind. The first mapping that fits is used."""
     for mapping in mappings:
-        as_of = mapping.matches(path.name)
+        as_of = mapping.matches(source, path.name)
         if as_of is not None:
             return Extract(path, source, as_of, mapping.kind, format_of(path), mapping, None, 0)
     named = _NAME.fullmatch(path.name)
@@ -218,7 +219,8 @@ def copy(extract: Extract, sha: str, folder: Path) -> Copy:
                 for chunk in content:
                     out.write(chunk)
             else:
-                for lines in _lines(content):
+                encoding = extract.mapping.encoding if extract.mapping else None
+                for lines in _lines(content, encoding):
                     has_quotes = has_quotes or b'"' in lines
                     out.write(lines)
     except OSError as error:
@@ -288,8 +290,8 @@ def _decoder(is_gzip: bool) -> zlib._Decompress | zstandard.ZstdDecompressionObj
     return zlib.decompressobj(wbits=31) if is_gzip else zstandard.ZstdDecompressor().decompressobj()
 
 
-def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Whole UTF-8 lines ending in a line feed."""
+def _lines(chunks: Iterator[bytes], encoding: str | None) -> Iterator[bytes]:
+    """Whole UTF-8 lines ending in a line feed; `encoding` is that of lines that are not UTF-8."""
     rest = b""
     first = True
     decoder: codecs.IncrementalDecoder | None = None
@@ -309,13 +311,13 @@ def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
             raise RejectedFileError(f"it has a line of more than {MAX_LINE:,} bytes")
         end = rest.rfind(b"\n") + 1
         if end:
-            yield _readable(rest[:end])
+            yield _readable(rest[:end], encoding)
             rest = rest[end:]
     if rest:
-        yield _readable(rest + b"\n")
+        yield _readable(rest + b"\n", encoding)
 
 
-def _readable(lines: bytes) -> bytes:
+def _readable(lines: bytes, encoding: str | None) -> bytes:
     lines = lines.replace(b"\r\n", b"\n")
     if b"\r" not in lines:
         try:
@@ -324,10 +326,10 @@ def _readable(lines: bytes) -> bytes:
             pass
         else:
             return lines
-    return _by_line(lines)
+    return _by_line(lines, encoding)
 
 
-def _by_line(lines: bytes) -> bytes:
+def _by_line(lines: bytes, encoding: str | None) -> bytes:
     readable = []
     for line in lines.split(b"\n")[:-1]:
         if b"\r" in line:
@@ -337,8 +339,18 @@ def _by_line(lines: bytes) -> bytes:
             line.decode("utf-8")
             readable.append(line)
         except UnicodeDecodeError:
-            readable.append(_marker("not UTF-8", line))
+            readable.append(decoded(line, encoding) or _marker("not UTF-8", line))
     return b"\n".join(readable) + b"\n"
+
+
+def decoded(line: bytes, encoding: str | None) -> bytes | None:
+    """The line as UTF-8; None when no encoding is known, or the line is not written in it."""
+    if encoding is None:
+        return None
+    try:
+        return line.decode(encoding).encode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _marker(reason: str, line: bytes) -> bytes:

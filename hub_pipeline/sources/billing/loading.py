@@ -18,7 +18,7 @@ import duckdb
 from hub_pipeline.errors import ConfigurationError, DataRefusedError, WarehouseError
 from hub_pipeline.settings import Environment, Settings
 from hub_pipeline.sources.billing import tables
-from hub_pipeline.sources.billing.check import Counts, check
+from hub_pipeline.sources.billing.check import Counts, check, rules, terms
 from hub_pipeline.sources.billing.contract import Table, contract
 from hub_pipeline.sources.billing.folder import (
     Extract,
@@ -31,7 +31,16 @@ from hub_pipeline.sources.billing.folder import (
     survey,
 )
 from hub_pipeline.sources.billing.identity import resolve_customers
-from hub_pipeline.sources.billing.mapping import TableMapping, identity, read_mappings
+from hub_pipeline.sources.billing.mapping import read_mappings
+from hub_pipeline.sources.billing.quarantine import (
+    FUTURE,
+    close_settled,
+    has_open_rows,
+    keep,
+    redrive,
+    settle_parents,
+    table_mapping,
+)
 from hub_pipeline.sources.billing.text import read
 from hub_pipeline.sources.billing.versions import Appended, append, precedence
 from hub_pipeline.sources.progress import NullProgress, Progress
@@ -52,7 +61,7 @@ REJECTED_SAMPLE = 1000
 NO_ROWS = Counts(0, 0, 0, 0)
 
 _SCRATCH = ("billing_text", "billing_lines", "billing_checked", "billing_repeated", "billing_accepted",
-            "billing_before", "billing_seen", "billing_gone", "billing_then")  # fmt: skip
+            "billing_before", "billing_seen", "billing_gone", "billing_then", "billing_unread")  # fmt: skip
 
 
 @dataclass
@@ -64,6 +73,7 @@ class _Tally:
     deleted: int = 0
     quarantined: int = 0
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -114,14 +124,24 @@ def load(
         message = f"not configured: there is no folder {settings.billing.folder} in the data folder"
         return [StreamResult(SOURCE, name, "not_configured", message=message) for name in object_names()]
     beside = environment.settings_file.absolute().parent if environment.settings_file else Path.cwd()
-    found = survey(folder, read_mappings(settings.billing.mappings, beside), settings.billing.settle_seconds)
+    mappings = read_mappings(settings.billing.mappings, beside)
+    found = survey(folder, mappings, settings.billing.settle_seconds)
+    again = redrive(connection, settings, mappings, load, fence)
     tallies = _load_extracts(
         connection, settings, environment, load, fence, progress, accept_shrink, found.extracts, SOURCE
     )
+    for one in again:
+        tallies[one.table].inserted += one.inserted
+        if one.accepted:
+            tallies[one.table].notes.append(
+                f"{one.accepted:,} quarantined rows are good by the rules of today"
+            )
     _refuse_if_empty(connection, tallies)
-    results = _results(connection, found, tallies)
     with ledger.transaction(connection, fence):
+        for name, note in settle_parents(connection, settings, load).items():
+            tallies[name].notes.append(note)
         resolve_customers(connection, settings)
+        results = _results(connection, found, tallies)
         for result in results:
             ledger.record_stream(
                 connection, load.run_id, load.as_of, result, _data_through(connection, result.object)
@@ -230,6 +250,7 @@ def load_files(
         if name in filled
     ]
     with ledger.transaction(connection, fence):
+        settle_parents(connection, settings, load)
         resolve_customers(connection, settings)
         for result in results:
             through = _data_through(connection, result.object.removeprefix("contract_"), source)
@@ -328,9 +349,11 @@ class _Files:
                 self._tallies[name].seconds += (time.monotonic() - started) / len(targets)
 
     def _loaded_tables(self, sha: str, extract: Extract) -> set[str]:
+        # The date is part of what a file says: the same bytes on another day say that things are as they were.
         rows = self._connection.execute(
-            "SELECT table_name FROM raw_billing.files WHERE sha256 = $sha AND source = $source AND status = 'loaded'",
-            {"sha": sha, "source": extract.source},
+            "SELECT table_name FROM raw_billing.files WHERE sha256 = $sha AND source = $source AND status = 'loaded' "
+            "AND extract_date = $date AND kind = $kind",
+            {"sha": sha, "source": extract.source, "date": extract.as_of, "kind": extract.kind},
         ).fetchall()
         return {row[0] for row in rows}
 
@@ -342,7 +365,7 @@ class _Files:
         except RejectedFileError as error:
             with ledger.transaction(self._connection, self._fence):
                 for name in targets:
-                    self._reject(extract, name, sha, size, NO_ROWS, "rejected", str(error))
+                    self._reject(extract, contract()[name], sha, size, NO_ROWS, "rejected", str(error))
             return
         finally:
             (self._workplace / f"{sha}.{extract.format}").unlink(missing_ok=True)
@@ -368,18 +391,18 @@ class _Files:
                     for other in targets:
                         if other is table:
                             self._reject(
-                                extract, other.name, sha, size, refused.counts, refused.status, str(refused)
+                                extract, other, sha, size, refused.counts, refused.status, str(refused)
                             )
                         else:
                             message = f"its {table.name} were {refused.status}"
-                            self._reject(extract, other.name, sha, size, NO_ROWS, refused.status, message)
+                            self._reject(extract, other, sha, size, NO_ROWS, refused.status, message)
                 return
         floors = {table.name: self._floor(extract, sha, table.name) for table in targets}
         with ledger.transaction(self._connection, self._fence):
             for table in targets:
                 if len(targets) > 1:
                     counts = self._check(extract, table, header)
-                self._append(extract, table, sha, size, counts, floors[table.name])
+                self._append(extract, table, header, sha, size, counts, floors[table.name])
             crash_point("billing.commit")
         crash_point("billing.commit.after")
         self._record(extract, sha, floors)
@@ -391,12 +414,10 @@ class _Files:
             _RefusedError: the file is not believed.
         """
         close = _close(extract, self._settings)
-        latest = close + timedelta(days=20 * 366)
         try:
-            mapping = self._mapping(extract, table, header)
-            counts = check(
-                self._connection, table, mapping, extract.mapping, header, self._settings.zone.key, latest
-            )
+            mapping = table_mapping(extract.mapping, table, header)
+            judged_by = terms(self._settings, close + FUTURE)
+            counts = check(self._connection, table, mapping, extract.mapping, header, judged_by)
         except ValueError as error:
             raise _RefusedError("rejected", str(error), NO_ROWS) from error
         if counts.quarantined > counts.rows * self._settings.billing.max_quarantined:
@@ -416,11 +437,21 @@ class _Files:
         return counts
 
     def _append(
-        self, extract: Extract, table: Table, sha: str, size: int, counts: Counts, floor: datetime | None
+        self,
+        extract: Extract,
+        table: Table,
+        header: Sequence[str],
+        sha: str,
+        size: int,
+        counts: Counts,
+        floor: datetime | None,
     ) -> None:
-        file_no = self._manifest(extract, table.name, sha, size, counts, "loaded", "")
-        self._keep_quarantined(extract, table.name, sha, limit=None)
+        file_no = self._manifest(extract, table, sha, size, counts, "loaded", "", header)
         close = _close(extract, self._settings)
+        if counts.quarantined:
+            keep(self._connection, table, extract, sha, close, self._load.started_at, limit=None)
+        if has_open_rows(self._connection, table.name, extract.source):
+            close_settled(self._connection, table, extract, sha, close, self._load.started_at)
         load = replace(self._load, floor=floor)
         rank = precedence(close, extract.kind, extract.sequence, sha)
         appended = append(self._connection, table, extract.source, extract.kind, close, file_no, load, rank)
@@ -435,7 +466,8 @@ class _Files:
         self._progress.advance(self._told_as, table_name, counts.rows)
 
     def _record_path(self, extract: Extract, sha: str) -> Path:
-        name = hashlib.sha256(f"{extract.source}/{sha}".encode()).hexdigest()
+        said = f"{extract.source}/{extract.as_of}/{extract.kind}/{sha}"
+        name = hashlib.sha256(said.encode()).hexdigest()
         return self._records / f"{name}.json"
 
     def _record(self, extract: Extract, sha: str, floors: dict[str, datetime | None]) -> None:
@@ -472,11 +504,6 @@ class _Files:
                 "kept; restore the record, or remove it to load the file as if it came today."
             ) from error
 
-    def _mapping(self, extract: Extract, table: Table, header: Sequence[str]) -> TableMapping:
-        if extract.mapping is None:
-            return identity(table, header)
-        return next(m for m in extract.mapping.table if m.table == table.name)
-
     def _first_reason(self) -> str:
         row = self._connection.execute(
             "SELECT reasons[1], line_no FROM billing_checked WHERE reasons IS NOT NULL ORDER BY line_no LIMIT 1"
@@ -499,84 +526,81 @@ class _Files:
     def _reject(
         self,
         extract: Extract,
-        table_name: str,
+        table: Table,
         sha: str,
         size: int,
         counts: Counts,
         status: str,
         message: str,
     ) -> None:
-        self._manifest(extract, table_name, sha, size, counts, status, message)
-        self._count(table_name, counts)
+        self._manifest(extract, table, sha, size, counts, status, message, ())
+        self._count(table.name, counts)
         if counts.quarantined:
-            self._keep_quarantined(extract, table_name, sha, limit=REJECTED_SAMPLE)
-        self._tallies[table_name].problems.append(f"{extract.name} was {status}: {message}")
+            close = _close(extract, self._settings)
+            keep(self._connection, table, extract, sha, close, self._load.started_at, REJECTED_SAMPLE)
+        self._tallies[table.name].problems.append(f"{extract.name} was {status}: {message}")
 
     def _manifest(
         self,
         extract: Extract,
-        table_name: str,
+        table: Table,
         sha: str,
         size: int,
         counts: Counts,
         status: str,
         message: str,
+        header: Sequence[str],
     ) -> int:
         """Write the manifest row; a file tried before keeps the moment it was first seen."""
         earlier = self._connection.execute(
             "DELETE FROM raw_billing.files WHERE sha256 = $sha AND source = $source AND table_name = $table "
-            "RETURNING first_seen_at",
-            {"sha": sha, "source": extract.source, "table": table_name},
-        ).fetchone()
-        row = self._connection.execute(
-            "SELECT coalesce(max(file_no), 0) + 1 FROM raw_billing.files"
-        ).fetchone()
-        assert row is not None, "an aggregate without GROUP BY has one row"
-        self._connection.execute(
-            "INSERT INTO raw_billing.files VALUES ($no, $sha, $table, $source, $name, $size, $kind, $as_of, $close, "
-            "$rows, $accepted, $duplicates, $quarantined, 0, 0, $status, $message, $seen, $run_id)",
+            "AND extract_date = $date AND kind = $kind RETURNING first_seen_at",
             {
-                "no": row[0],
                 "sha": sha,
-                "table": table_name,
+                "source": extract.source,
+                "table": table.name,
+                "date": extract.as_of,
+                "kind": extract.kind,
+            },
+        ).fetchone()
+        test_data = "0"
+        if "livemode" in table.columns and counts.accepted:
+            test_data = "(SELECT count(*) FROM billing_checked WHERE reasons IS NULL AND NOT is_duplicate AND NOT livemode)"
+        row = self._connection.execute(
+            "INSERT INTO raw_billing.files SELECT (SELECT coalesce(max(file_no), 0) + 1 FROM raw_billing.files), "
+            "$sha, $table, $source, $name, $size, $kind, $as_of, $close, $sequence, $rows, $accepted, $duplicates, "
+            f"$quarantined, {test_data}, 0, 0, $status, $message, $is_mapped, $header, $rules, $seen, $run_id "
+            "RETURNING file_no",
+            {
+                "sha": sha,
+                "table": table.name,
                 "source": extract.source,
                 "name": extract.path.name,
                 "size": size,
                 "kind": extract.kind,
                 "as_of": extract.as_of,
                 "close": _close(extract, self._settings),
+                "sequence": extract.sequence,
                 "rows": counts.rows,
                 "accepted": counts.accepted,
                 "duplicates": counts.exact_duplicates,
                 "quarantined": counts.quarantined,
                 "status": status,
                 "message": message or None,
+                "is_mapped": extract.mapping is not None,
+                "header": list(header),
+                "rules": rules(table, extract.mapping, self._settings),
                 "seen": earlier[0] if earlier else self._load.started_at,
                 "run_id": self._load.run_id,
             },
-        )
+        ).fetchone()
+        assert row is not None, "RETURNING gives the row that was inserted"
         return int(row[0])
 
     def _count_appended(self, file_no: int, appended: Appended) -> None:
         self._connection.execute(
             "UPDATE raw_billing.files SET inserted = $inserted, deleted = $deleted WHERE file_no = $no",
             {"inserted": appended.inserted, "deleted": appended.deleted, "no": file_no},
-        )
-
-    def _keep_quarantined(self, extract: Extract, table_name: str, sha: str, limit: int | None) -> None:
-        values = {"sha": sha, "source": extract.source, "table": table_name}
-        self._connection.execute(
-            "DELETE FROM raw_billing.quarantine WHERE file_sha256 = $sha AND source = $source AND table_name = $table",
-            values,
-        )
-        self._connection.execute(
-            "INSERT INTO raw_billing.quarantine SELECT $sha, $name, $source, $table, c.line_no, "
-            "CASE WHEN starts_with(l.raw, chr(0)) THEN split_part(l.raw, chr(0), 3) "
-            "ELSE coalesce(l.raw, CAST(to_json(l.f) AS VARCHAR)) END, starts_with(coalesce(l.raw, ''), chr(0)), "
-            "c.reasons, (SELECT min(first_seen_at) FROM raw_billing.files WHERE sha256 = $sha) "
-            "FROM billing_checked AS c JOIN billing_lines AS l USING (line_no) WHERE c.reasons IS NOT NULL "
-            "ORDER BY c.line_no" + ("" if limit is None else f" LIMIT {limit:d}"),
-            {**values, "name": extract.path.name},
         )
 
 
@@ -631,7 +655,7 @@ def _results(
             {"name": name},
         ).fetchone()
         delivered = row is not None and row[0] > 0
-        message = "; ".join(tally.problems)
+        message = "; ".join([*tally.problems, *tally.notes])
         if not delivered and not message:
             message = f"no file of {name} was ever delivered"
         results.append(

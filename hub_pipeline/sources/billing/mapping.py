@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import re
 import tomllib
+import zoneinfo
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -107,13 +108,19 @@ class FileMapping(_Part):
         name: file name, with ``*`` for anything and ``{date}`` for a day as 2026-03-02.
         date: the extract's own date, when the name has none.
         kind: ``full`` = lists everything alive; ``delta`` = lists what changed.
+        source: only in the folder of this billing system; None = in any.
         delimiter, decimal, thousands: how its CSV writes fields and numbers.
+        encoding: how lines that are not UTF-8 are read; None = they are quarantined.
+        timezone: zone of times that have no offset; None = UTC.
         table: what it fills.
     """
 
     name: str
     date: datetime.date | None = None
     kind: Literal["full", "delta"] = "full"
+    source: str | None = None
+    encoding: Literal["latin-1", "windows-1252"] | None = None
+    timezone: str | None = None
     delimiter: str = Field(",", min_length=1, max_length=1, pattern=r'^[^"\r\n]$')
     decimal: Literal[".", ","] = "."
     thousands: Literal["", ".", ",", " ", "'"] = ""
@@ -125,10 +132,14 @@ class FileMapping(_Part):
             raise ValueError(f"{self.name}: give either date = or {_DATE_IN_NAME} in the name")
         if self.decimal == self.thousands:
             raise ValueError(f"{self.name}: decimal and thousands cannot be the same character")
+        if self.timezone is not None and self.timezone not in zoneinfo.available_timezones():
+            raise ValueError(f"{self.name}: {self.timezone!r} is not a time zone such as Europe/Berlin")
         return self
 
-    def matches(self, file_name: str) -> datetime.date | None:
+    def matches(self, source: str, file_name: str) -> datetime.date | None:
         """The extract's date if the file is of this kind; a name with an impossible date is not."""
+        if self.source not in (None, source):
+            return None
         pattern = (
             re.escape(self.name)
             .replace(r"\*", ".*")

@@ -22,7 +22,7 @@ BOOKKEEPING = {
     "_deleted_at": "TIMESTAMP",
     "_absent": "BOOLEAN",
     "_floor": "TIMESTAMP",
-    "_hash": "VARCHAR",
+    "_hash": "UHUGEINT",
     "_precedence": "VARCHAR",
     "_file_no": "BIGINT",
     "_line": "BIGINT",
@@ -35,16 +35,21 @@ NEWEST_FIRST = "_changed_at DESC, _recorded_at DESC, (_deleted_at IS NOT NULL AN
 _FILES = """
 CREATE TABLE IF NOT EXISTS raw_billing.files (
     file_no BIGINT, sha256 VARCHAR, table_name VARCHAR, source VARCHAR, original_name VARCHAR, size BIGINT,
-    kind VARCHAR, extract_date DATE, extract_close TIMESTAMP, rows_total BIGINT, accepted BIGINT,
-    exact_duplicates BIGINT, quarantined BIGINT, inserted BIGINT, deleted BIGINT, status VARCHAR, message VARCHAR,
-    first_seen_at TIMESTAMP, run_id VARCHAR, PRIMARY KEY (sha256, source, table_name));
+    kind VARCHAR, extract_date DATE, extract_close TIMESTAMP, sequence BIGINT, rows_total BIGINT, accepted BIGINT,
+    exact_duplicates BIGINT, quarantined BIGINT, test_data BIGINT, inserted BIGINT, deleted BIGINT, status VARCHAR,
+    message VARCHAR, is_mapped BOOLEAN, header VARCHAR[], rules VARCHAR, first_seen_at TIMESTAMP, run_id VARCHAR,
+    PRIMARY KEY (sha256, source, table_name, extract_date, kind),
+    CHECK (rows_total = accepted + exact_duplicates + quarantined));
 COMMENT ON TABLE raw_billing.files IS
-'Manifest of billing files, one row for each content, source and table it fills; status loaded, rejected or held.';
+'Manifest of billing files, one row for each content, source, date, kind and table it fills; status loaded, rejected or
+held. Always rows_total = accepted + exact_duplicates + quarantined; test_data = accepted rows with livemode false.';
 CREATE TABLE IF NOT EXISTS raw_billing.quarantine (
-    file_sha256 VARCHAR, original_name VARCHAR, source VARCHAR, table_name VARCHAR, line_no BIGINT, raw_line VARCHAR,
-    is_base64 BOOLEAN, reasons VARCHAR[], first_seen_at TIMESTAMP);
+    file_sha256 VARCHAR, original_name VARCHAR, source VARCHAR, table_name VARCHAR, extract_close TIMESTAMP,
+    line_no BIGINT, raw_line VARCHAR, is_base64 BOOLEAN, reasons VARCHAR[], record VARCHAR, parent VARCHAR,
+    first_seen_at TIMESTAMP, last_seen_at TIMESTAMP, resolved_at TIMESTAMP, resolved_by VARCHAR);
 COMMENT ON TABLE raw_billing.quarantine IS
-'Rows of billing files that were not believed: where they stand, what was written, every reason.';
+'Rows of billing files that were not believed: where they stand, what was written, every reason; resolved_by later_file
+or rule_change once that is settled. parent: the row was accepted, but what it belongs to never came.';
 CREATE TABLE IF NOT EXISTS raw_billing.lists (
     table_name VARCHAR, source VARCHAR, extract_close TIMESTAMP, _precedence VARCHAR);
 COMMENT ON TABLE raw_billing.lists IS

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Sequence
 
 import duckdb
 
@@ -21,6 +22,10 @@ _UNREADABLE_REASON = (
     "CASE WHEN starts_with(raw, chr(0)) THEN split_part(raw, chr(0), 2) "
     "WHEN contains(raw, chr(0)) THEN 'NUL byte' END"
 )
+
+#: The JSON functions fail on what is not JSON, so they only ever see what is.
+_VALID_JSON = "CASE WHEN NOT contains(raw, chr(0)) AND json_valid(raw) THEN raw END"
+_IS_OBJECT = f"coalesce(json_type({_VALID_JSON}) = 'OBJECT', false)"
 
 
 def read(connection: duckdb.DuckDBPyConnection, copy: Copy, form: Format, delimiter: str) -> list[str]:
@@ -59,12 +64,21 @@ def _csv(connection: duckdb.DuckDBPyConnection, copy: Copy, delimiter: str) -> l
     except csv.Error as error:
         raise RejectedFileError(f"its header cannot be read: {error}") from error
     _check_names(header)
+    if copy.has_quotes:
+        _join_quoted_lines(connection)
+    split_csv(connection, header, delimiter, copy.has_quotes, "line_no > 1 AND raw IS NOT NULL")
+    return header
+
+
+def split_csv(
+    connection: duckdb.DuckDBPyConnection, header: Sequence[str], delimiter: str, has_quotes: bool, where: str
+) -> None:
+    """Fill ``temp.billing_lines`` from the records of ``temp.billing_text`` (line_no, raw) that `where` chooses."""
     d = re.escape(delimiter)
     plain = f"string_split(raw, {literal(delimiter)})"
     quoted = f'"(?:[^"]|"")*"|[^"{d}]*'
     fields = plain
-    if copy.has_quotes:
-        _join_quoted_lines(connection)
+    if has_quotes:
         fields = (
             f"CASE WHEN NOT contains(raw, '\"') THEN {plain} "
             f"WHEN regexp_full_match(raw, {literal(f'(?:{quoted})(?:{d}(?:{quoted}))*')}) THEN list_transform("
@@ -76,10 +90,9 @@ def _csv(connection: duckdb.DuckDBPyConnection, copy: Copy, delimiter: str) -> l
         f"WHEN contains(raw, chr(0)) THEN {_UNREADABLE_REASON} "
         f"WHEN f IS NULL THEN 'a quote that is not closed, or stands inside a value' "
         f"WHEN len(f) < $width THEN 'too few fields' WHEN len(f) > $width THEN 'too many fields' END AS broken "
-        f"FROM (SELECT line_no, raw, {fields} AS f FROM billing_text WHERE line_no > 1 AND raw IS NOT NULL)",
+        f"FROM (SELECT line_no, raw, {fields} AS f FROM billing_text WHERE {where})",
         {"width": len(header)},
     )
-    return header
 
 
 def _join_quoted_lines(connection: duckdb.DuckDBPyConnection) -> None:
@@ -100,13 +113,10 @@ def _join_quoted_lines(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _jsonl(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    # The JSON functions fail on what is not JSON, so they only ever see what is.
-    valid = "CASE WHEN NOT contains(raw, chr(0)) AND json_valid(raw) THEN raw END"
-    usable = f"coalesce(json_type({valid}) = 'OBJECT', false)"
     names = [
         row[0]
         for row in connection.execute(
-            f"SELECT DISTINCT unnest(json_keys(CASE WHEN {usable} THEN raw END)) AS name FROM billing_text "
+            f"SELECT DISTINCT unnest(json_keys(CASE WHEN {_IS_OBJECT} THEN raw END)) AS name FROM billing_text "
             "WHERE raw IS NOT NULL ORDER BY name"
         ).fetchall()
     ]
@@ -115,15 +125,20 @@ def _jsonl(connection: duckdb.DuckDBPyConnection) -> list[str]:
     for name in names:
         if not name or '"' in name or "\\" in name or "\0" in name:
             raise RejectedFileError(f"its objects have a key that cannot be a column: {name!r}")
+    split_jsonl(connection, names)
+    return names
+
+
+def split_jsonl(connection: duckdb.DuckDBPyConnection, names: Sequence[str]) -> None:
+    """Fill ``temp.billing_lines`` from the objects in ``temp.billing_text`` (line_no, raw)."""
     paths = "[" + ", ".join(literal(f'$."{name}"') for name in names) + "]"
-    fields = f"json_extract_string({valid}, {paths})" if names else "[]::VARCHAR[]"
+    fields = f"json_extract_string({_VALID_JSON}, {paths})" if names else "[]::VARCHAR[]"
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE billing_lines AS SELECT line_no, raw, "
-        f"CASE WHEN {usable} THEN {fields} END AS f, "
-        f"CASE WHEN contains(raw, chr(0)) THEN {_UNREADABLE_REASON} WHEN NOT ({usable}) THEN 'not a JSON object' END "
+        f"CASE WHEN {_IS_OBJECT} THEN {fields} END AS f, CASE "
+        f"WHEN contains(raw, chr(0)) THEN {_UNREADABLE_REASON} WHEN NOT ({_IS_OBJECT}) THEN 'not a JSON object' END "
         f"AS broken FROM billing_text WHERE raw IS NOT NULL"
     )
-    return names
 
 
 def _parquet(connection: duckdb.DuckDBPyConnection, copy: Copy) -> list[str]:

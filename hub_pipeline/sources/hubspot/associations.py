@@ -19,6 +19,7 @@ from hub_pipeline.sources.hubspot.covers import Cover, Covers, PageWriter, cover
 from hub_pipeline.sources.hubspot.pages import endless, wrapped
 from hub_pipeline.sources.hubspot.plan import text
 from hub_pipeline.sources.hubspot.records import Run, in_parts
+from hub_pipeline.sources.hubspot.reference import Yielded
 from hub_pipeline.sources.hubspot.spread import Shared, spread
 from hub_pipeline.sources.transport import ForbiddenError, RejectedError, Tally
 from hub_pipeline.warehouse.landing import LandedFile, unfinished
@@ -54,9 +55,7 @@ class AssociationSweep:
         pairs: (from, to) by object name.
     """
 
-    def __init__(
-        self, run: Run, objects: dict[str, HubSpotObject], pairs: Sequence[tuple[str, str]]
-    ) -> None:
+    def __init__(self, run: Run, objects: dict[str, HubSpotObject], pairs: Sequence[tuple[str, str]]) -> None:
         self._run = run
         self._objects = objects
         self._pairs = pairs
@@ -84,7 +83,7 @@ class AssociationSweep:
             ]
         return [self._pair(source, target, batches) for _, target in wanted]
 
-    def result(self, pairs: Sequence[Pair], read: Iterable[str], seconds: float) -> tables.Yield:
+    def result(self, pairs: Sequence[Pair], read: Iterable[str], seconds: float) -> Yielded:
         """The one stream of all pairs.
 
         Args:

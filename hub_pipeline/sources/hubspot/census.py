@@ -12,7 +12,6 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import msgspec
 
@@ -21,6 +20,7 @@ from hub_pipeline.sources.hubspot import streams as tables
 from hub_pipeline.sources.hubspot.client import TYPE_IDS, ids_of
 from hub_pipeline.sources.hubspot.plan import State, instant, text
 from hub_pipeline.sources.hubspot.records import ObjectReader, Run
+from hub_pipeline.sources.hubspot.reference import Yielded
 from hub_pipeline.sources.transport import Tally
 from hub_pipeline.warehouse.raw import RawStream, StreamResult
 
@@ -65,7 +65,7 @@ def take_census(
     history: Sequence[str],
     why: str,
     counted: int | None,
-) -> tables.Yield:
+) -> Yielded:
     """List all ids, read what the warehouse lacks, and name what is live."""
     started, tally = time.monotonic(), Tally()
     reader = ObjectReader(run, name, config, properties, history, tally, folder=census_name(name))
@@ -140,5 +140,3 @@ def _compare(listed: Sequence[int], known: Iterable[list[str]]) -> tuple[list[st
         lacking.append(str(current))
         current = next(ids, None)
     return lacking, absent
-
-

@@ -171,7 +171,9 @@ class Listing:
         def work() -> None:
             while (one := ranges.take()) is not None:
                 # The very first range that is handed out is the one whose page is there already.
-                self._chain(one, ranges, land, prefetched.pop() if one.position == low and prefetched else None)
+                self._chain(
+                    one, ranges, land, prefetched.pop() if one.position == low and prefetched else None
+                )
                 ranges.end(one)
 
         spread(threads, work, ranges.stop)

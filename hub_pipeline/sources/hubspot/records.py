@@ -6,7 +6,7 @@ was archived before and is in no list of archived records any more is asked for 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from math import ceil
@@ -92,9 +92,11 @@ class ObjectReader:
         tally: Tally,
         *,
         keep_ids: bool = False,
+        folder: str | None = None,
     ) -> None:
         self._run = run
         self._name = name
+        self._folder = folder or name
         self._type = config.object_type
         self._properties = properties
         self._history = history
@@ -127,6 +129,43 @@ class ObjectReader:
     def next_state(self, state: State, reads: str) -> State:
         """What this reading leaves for the next; it began when the first run did that it goes on from."""
         return next_state(self.plan, state, self._type, reads, self._started, self._run.settings)
+
+    def read_names(self, names: Callable[[Sequence[msgspec.Raw]], bytes]) -> None:
+        """Land the lines that `names` makes of the ids of all live records."""
+        listing = Listing(
+            self._run.client,
+            self._name,
+            self._type,
+            ["hs_object_id"],
+            (),
+            archived=False,
+            tally=self._tally,
+        )
+        with self._writer("names") as writer:
+
+            def land(records: Sequence[msgspec.Raw], cover: Cover | None, after: str | None) -> None:
+                writer.write(names(records), len(records))
+
+            try:
+                listing.read(land, [(0, None)], lambda: self._size(False, False)[:2])
+            except BrokenListError:
+                listing.read_by_one(land, None)
+        self._landed(writer)
+
+    def read_missing(self, lacking: Sequence[str], absent: Sequence[str]) -> int:
+        """Land the records that the warehouse lacks, and of those that no list has, the ones in the recycle bin.
+
+        Returns:
+            How many there were.
+        """
+        before = self.records
+        with self._writer("missing") as writer:
+            for ids, archived in ((lacking, False), (absent, True)):
+                history = () if archived else self._history
+                for _ in self._by_id(writer, ids, archived=archived, history=history):
+                    pass
+        self._landed(writer)
+        return self.records - before
 
     # Changes
 
@@ -274,8 +313,7 @@ class ObjectReader:
                 self.files += [*adopted, *writer.files]
                 adopted, after = [], None
                 if attempt == "-again":
-                    assert isinstance(error.__cause__, RejectedError)
-                    raise error.__cause__ from None
+                    raise error.__cause__ or error from None
                 continue
             self._landed(writer)
             self._use(adopted)
@@ -368,13 +406,13 @@ class ObjectReader:
 
     def _writer(self, name: str, part: str | None = None) -> PageWriter:
         position = {"plan": self.plan.key, "part": part or name, "started": text(self._started)}
-        return PageWriter(self._run.root, self._name, self._run.load, name, position)
+        return PageWriter(self._run.root, self._folder, self._run.load, name, position)
 
     def _adopt(self, part: str) -> list[LandedFile]:
         """What a killed run landed of this part under the same plan; the watermark is then that run's."""
         if not self._run.remembers:
             return []
-        files = unfinished(self._run.root, tables.SOURCE, self._name, self._run.load)
+        files = unfinished(self._run.root, tables.SOURCE, self._folder, self._run.load)
         wanted = {"plan": self.plan.key, "part": part}
         return [file for file in files if wanted.items() <= (file.position or {}).items()]
 

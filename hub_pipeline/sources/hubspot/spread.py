@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def spread(threads: int, work: Callable[[], None], stop: Callable[[], None]) -> None:
-    """Run `work` in so many threads, this one included, until all have ended.
+    """Run `work` in so many threads until all have ended.
 
     Args:
         threads: how many.
@@ -23,24 +23,21 @@ def spread(threads: int, work: Callable[[], None], stop: Callable[[], None]) -> 
     Raises:
         BaseException: the first failure that is not a mere consequence of another.
     """
-    failures: list[BaseException] = []
 
     def guarded() -> None:
         try:
             work()
-        except BaseException as error:
-            failures.append(error)
+        except BaseException:
             stop()
+            raise
 
     if threads <= 1:
         work()
         return
-    with ThreadPoolExecutor(threads - 1, thread_name_prefix="hubspot-chain") as pool:
-        for _ in range(threads - 1):
-            pool.submit(guarded)
-        guarded()
-    own = [error for error in failures if not isinstance(error, CancelledError)]
-    for error in own or failures:
+    with ThreadPoolExecutor(threads, thread_name_prefix="hubspot-chain") as pool:
+        futures = [pool.submit(guarded) for _ in range(threads)]
+    failures = [error for future in futures if (error := future.exception()) is not None]
+    for error in sorted(failures, key=lambda one: isinstance(one, CancelledError)):
         raise error
 
 

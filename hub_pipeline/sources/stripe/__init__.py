@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from hub_pipeline.sources.stripe.convert import convert
 from hub_pipeline.sources.stripe.extraction import extract
-from hub_pipeline.sources.stripe.streams import ensure, streams
+from hub_pipeline.sources.stripe.streams import all_streams, ensure, streams
 
-__all__ = ["convert", "ensure", "extract", "streams"]
+__all__ = ["all_streams", "convert", "ensure", "extract", "streams"]

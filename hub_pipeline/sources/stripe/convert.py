@@ -196,34 +196,32 @@ def _sequence(
     known = ", ".join(f"{_as_text(table, c)} AS {ident(c)}" for c in columns)
     parameters = {
         "zone": settings.zone.key,
-        "latest": load.close + timedelta(days=20 * 366),
         "seen_at": load.close - timedelta(microseconds=1),
     }
     gone = _gone(table)
     created = table.columns[table.created].cast(f"e.{ident(table.created)}")
-    connection.execute(
-        f"""
+    statement = f"""
         CREATE OR REPLACE TEMP TABLE stripe_sequence AS
         WITH known AS (
-            SELECT {known}, _changed_at AS at, 0 AS rank FROM raw_billing.{ident(table.name)}
+            SELECT {known}, _changed_at AS true_at, 0 AS rank FROM raw_billing.{ident(table.name)}
             WHERE source = {literal(SOURCE)}
         ),
         told AS (
-            SELECT {told}, at, CASE origin WHEN 'before' THEN 1 WHEN 'event' THEN 2 ELSE 3 END AS rank FROM {source}
+            SELECT {told}, true_at, CASE origin WHEN 'before' THEN 1 WHEN 'event' THEN 2 ELSE 3 END AS rank FROM {source}
         ),
         moved AS (
             SELECT * FROM known UNION ALL SELECT * FROM told WHERE rank < 3
         ),
         last_moved AS (
-            SELECT * FROM moved QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY at DESC, rank DESC) = 1
+            SELECT * FROM moved QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY true_at DESC, rank DESC) = 1
         ),
         listed AS (
-            SELECT t.* REPLACE (greatest($seen_at, m.at + INTERVAL 1 MICROSECOND) AS at)
-            FROM told AS t LEFT JOIN (SELECT {keys}, at FROM last_moved) AS m USING ({keys}) WHERE t.rank = 3
+            SELECT t.* REPLACE (greatest($seen_at, m.true_at + INTERVAL 1 MICROSECOND) AS true_at)
+            FROM told AS t LEFT JOIN (SELECT {keys}, true_at FROM last_moved) AS m USING ({keys}) WHERE t.rank = 3
         ),
         missing AS (
             SELECT m.* REPLACE (
-                greatest($seen_at, m.at + INTERVAL 1 MICROSECOND) AS at, 3 AS rank, 'true' AS is_deleted
+                greatest($seen_at, m.true_at + INTERVAL 1 MICROSECOND) AS true_at, 3 AS rank, 'true' AS is_deleted
                 {_deleted_at(table)}
             )
             FROM last_moved AS m WHERE coalesce(m.is_deleted, 'false') <> 'true' AND ({gone})
@@ -233,15 +231,14 @@ def _sequence(
             SELECT * FROM moved UNION ALL SELECT * FROM listed UNION ALL SELECT * FROM missing
         )
         SELECT e.*, {_typed(table, "e")} AS content, {created} AS made_at FROM every AS e
-        """,
-        parameters,
-    )
+        """
+    connection.execute(statement, {name: v for name, v in parameters.items() if f"${name}" in statement})
 
 
 def _deleted_at(table: Table) -> str:
     if "deleted_at" not in table.columns:
         return ""
-    moment = "greatest($seen_at, m.at + INTERVAL 1 MICROSECOND)"
+    moment = "greatest($seen_at, m.true_at + INTERVAL 1 MICROSECOND)"
     return f", strftime({moment}, '%Y-%m-%dT%H:%M:%S.%fZ') AS deleted_at"
 
 
@@ -274,25 +271,25 @@ def _copy_new(connection: duckdb.DuckDBPyConnection, table: Table, path: Path, l
     columns = [name for name in table.columns if name != "updated_at"]
     selected = f"""
         WITH dated AS (
-            SELECT s.*, lag(content) OVER sequence AS content_before, lag(at) OVER sequence AS at_before,
-                row_number() OVER sequence = 1 AS is_first, min(rank) OVER (PARTITION BY {keys}, at) = 0 AS is_known
-            FROM stripe_sequence AS s WINDOW sequence AS (PARTITION BY {keys} ORDER BY at, rank)
+            SELECT s.*, lag(content) OVER sequence AS content_before, lag(true_at) OVER sequence AS at_before,
+                row_number() OVER sequence = 1 AS is_first, min(rank) OVER (PARTITION BY {keys}, true_at) = 0 AS is_known
+            FROM stripe_sequence AS s WINDOW sequence AS (PARTITION BY {keys} ORDER BY true_at, rank)
         ),
         fresh AS (
             SELECT * REPLACE (CASE
                 -- What held before the first thing that is known of a record held from its creation on.
-                WHEN rank = 1 AND is_first THEN least(made_at, at)
+                WHEN rank = 1 AND is_first THEN least(made_at, true_at)
                 -- A second event of one second, which came later than the first.
-                WHEN is_known THEN at + INTERVAL 1 MICROSECOND
-                ELSE at
-            END AS at)
+                WHEN is_known THEN true_at + INTERVAL 1 MICROSECOND
+                ELSE true_at
+            END AS true_at)
             FROM dated WHERE rank > 0 AND content IS DISTINCT FROM content_before
         )
-        SELECT {idents(columns)}, strftime(at, '%Y-%m-%dT%H:%M:%S.%fZ') AS updated_at,
+        SELECT {idents(columns)}, strftime(true_at, '%Y-%m-%dT%H:%M:%S.%fZ') AS updated_at,
             CASE WHEN rank IN (1, 3) AND at_before IS NOT NULL
-                THEN strftime(greatest(at_before, least($listed_before::TIMESTAMP, at)), '%Y-%m-%dT%H:%M:%S.%fZ')
+                THEN strftime(greatest(at_before, least($listed_before::TIMESTAMP, true_at)), '%Y-%m-%dT%H:%M:%S.%fZ')
             END AS happened_after
-        FROM fresh ORDER BY {keys}, at
+        FROM fresh ORDER BY {keys}, true_at
     """
     temporary = path.with_name(f".{path.name}.tmp")
     count = connection.execute(

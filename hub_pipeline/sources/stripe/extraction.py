@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -139,10 +140,12 @@ class _Extraction:
             yield from jobs.outcomes()
             # Prices made for one subscription are in no list, so they are asked for by the id that it names.
             yield self._read(list_stream("prices"), self._prices)
-        if refused is not None:
-            yield events_stream(), [], StreamResult(SOURCE, EVENTS, "forbidden", message=str(refused))
-        else:
-            yield self._read(events_stream(), lambda tally: self._events(since, newest, through, lost, tally))
+            # Last, so that whatever the lists may have missed is told.
+            if refused is not None:
+                yield events_stream(), [], StreamResult(SOURCE, EVENTS, "forbidden", message=str(refused))
+            else:
+                job = partial(self._events, since, newest, through, lost)
+                yield self._read(events_stream(), job)
 
     def _newest_event(self, since: int) -> tuple[str | None, ForbiddenError | None]:
         try:

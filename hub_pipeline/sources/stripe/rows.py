@@ -1,7 +1,7 @@
 """SQL from Stripe's JSON to rows of the billing contract, as text: what Stripe's fields mean.
 
 Every relation here has the text columns of its contract table (those that Stripe fills), ``record`` (the id of the
-Stripe record that told it), ``at`` (since when it is true; NULL for a list) and ``origin``: ``before`` and ``event``
+Stripe record that told it), ``true_at`` (since when it is true; NULL for a list) and ``origin``: ``before`` and ``event``
 come from an event, ``list`` from a nightly list. Works on both API shapes: terms on the items (2025-03-31 and
 later) or on the subscription, prices or plans, discounts whole or by id.
 """
@@ -37,7 +37,7 @@ SUBSCRIPTION_STATES = """
 CREATE OR REPLACE TEMP TABLE stripe_states AS
 WITH told AS (SELECT * FROM stripe_events WHERE starts_with(type, 'customer.subscription.')),
 states AS (
-    (SELECT object_id AS record, created_at AS at, 'event' AS origin, object AS p, previous AS before
+    (SELECT object_id AS record, created_at AS true_at, 'event' AS origin, object AS p, previous AS before
     FROM told QUALIFY row_number() OVER (PARTITION BY object_id, created_at ORDER BY number DESC) = 1)
     UNION ALL
     (SELECT object_id, created_at - INTERVAL 1 MICROSECOND, 'before', json_merge_patch(object, previous), NULL
@@ -56,12 +56,12 @@ SUBSCRIPTIONS = (
     + """
 WITH periods AS (
     SELECT *,
-        list_transform(p->'$.items.data[*].current_period_start', lambda x: TRY_CAST(x AS BIGINT)) AS starts,
-        list_transform(p->'$.items.data[*].current_period_end', lambda x: TRY_CAST(x AS BIGINT)) AS ends
+        list_transform(json_extract_string(p, '$.items.data[*].current_period_start'), lambda x: TRY_CAST(x AS BIGINT)) AS starts,
+        list_transform(json_extract_string(p, '$.items.data[*].current_period_end'), lambda x: TRY_CAST(x AS BIGINT)) AS ends
     FROM stripe_states
 )
 SELECT
-    record, at, origin,
+    record, true_at, origin,
     record AS subscription_id,
     coalesce(p->>'$.customer.id', p->>'$.customer') AS customer_id,
     p->>'$.status' AS status,
@@ -151,10 +151,10 @@ def _ids(path: str) -> str:
 _ITEMS = f"""
 CREATE OR REPLACE TEMP TABLE stripe_items AS
 WITH every AS (
-    SELECT state, record, at, origin, p, unnest(CAST(p->'$.items.data' AS JSON[])) AS item, false AS is_gone FROM stripe_states
+    SELECT state, record, true_at, origin, p, unnest(CAST(p->'$.items.data' AS JSON[])) AS item, false AS is_gone FROM stripe_states
     UNION ALL
     -- The items that a change took away are only in what was different before it.
-    SELECT state, record, at, origin, p, unnest(CAST(before->'$.items.data' AS JSON[])), true FROM stripe_states
+    SELECT state, record, true_at, origin, p, unnest(CAST(before->'$.items.data' AS JSON[])), true FROM stripe_states
     WHERE origin = 'event' AND coalesce(p->>'$.items.has_more', 'false') = 'false'
 ),
 kept AS (
@@ -184,7 +184,7 @@ priced AS (
         coalesce(k.item->>'$.price.recurring.usage_type', k.item->>'$.plan.usage_type', 'licensed') AS usage_type,
         coalesce(k.item->>'$.price.recurring.interval', k.item->>'$.plan.interval') AS "interval",
         coalesce(k.item->>'$.price.recurring.interval_count', k.item->>'$.plan.interval_count') AS interval_count,
-        coalesce(epoch(k.at), $read_at) AS moment
+        coalesce(epoch(k.true_at), $read_at) AS moment
     FROM kept AS k
     JOIN (SELECT state, CASE lower(coalesce(p->>'$.currency', p->>'$.items.data[0].price.currency', ''))
         {" ".join(f"WHEN {literal(c)} THEN CAST({f} AS DECIMAL(5,2))" for c, f in MINOR_UNITS.items())}
@@ -278,7 +278,7 @@ ITEMS = (
     _LIST.format(name="stripe_rows_subscription_items")
     + f"""
 SELECT
-    i.record, i.at, i.origin,
+    i.record, i.true_at, i.origin,
     i.item_id AS subscription_item_id,
     i.record AS subscription_id,
     i.product_id,
@@ -306,7 +306,7 @@ SELECT
     coalesce(i.item->>'$.current_period_start', i.p->>'$.current_period_start') AS current_period_start_at,
     coalesce(i.item->>'$.current_period_end', i.p->>'$.current_period_end') AS current_period_end_at,
     i.item->>'$.created' AS created_at,
-    CASE WHEN i.is_gone THEN CAST(CAST(epoch(i.at) AS BIGINT) AS VARCHAR) END AS deleted_at,
+    CASE WHEN i.is_gone THEN CAST(CAST(epoch(i.true_at) AS BIGINT) AS VARCHAR) END AS deleted_at,
     coalesce(i.p->>'$.livemode', 'true') AS livemode,
     CAST(i.is_gone AS VARCHAR) AS is_deleted
 FROM stripe_items AS i
@@ -319,14 +319,14 @@ CUSTOMERS = (
     _LIST.format(name="stripe_rows_customers")
     + """
 WITH states AS (
-    SELECT id AS record, CAST(NULL AS TIMESTAMP) AS at, 'list' AS origin, CAST(payload AS JSON) AS p
+    SELECT id AS record, CAST(NULL AS TIMESTAMP) AS true_at, 'list' AS origin, CAST(payload AS JSON) AS p
     FROM raw_stripe.customers_current WHERE _deleted_at IS NULL
     UNION ALL
     (SELECT object_id, created_at, 'event', object FROM stripe_events WHERE type = 'customer.deleted'
     QUALIFY row_number() OVER (PARTITION BY object_id, created_at ORDER BY number DESC) = 1)
 )
 SELECT
-    record, at, origin,
+    record, true_at, origin,
     record AS customer_id,
     p->>'$.name' AS name,
     p->>'$.email' AS email,
@@ -336,7 +336,7 @@ SELECT
     p->>'$.address.country' AS country,
     CASE WHEN json_type(p->'$.metadata') = 'OBJECT' AND p->>'$.metadata' <> '{}' THEN p->>'$.metadata' END AS metadata,
     p->>'$.created' AS created_at,
-    CASE WHEN origin = 'event' THEN CAST(CAST(epoch(at) AS BIGINT) AS VARCHAR) END AS deleted_at,
+    CASE WHEN origin = 'event' THEN CAST(CAST(epoch(true_at) AS BIGINT) AS VARCHAR) END AS deleted_at,
     coalesce(p->>'$.livemode', 'true') AS livemode,
     CAST(origin = 'event' AS VARCHAR) AS is_deleted
 FROM states
@@ -349,7 +349,7 @@ SCHEDULES = (
     + """
 WITH told AS (SELECT * FROM stripe_events WHERE starts_with(type, 'subscription_schedule.')),
 states AS (
-    (SELECT object_id AS record, created_at AS at, 'event' AS origin, object AS p FROM told
+    (SELECT object_id AS record, created_at AS true_at, 'event' AS origin, object AS p FROM told
     QUALIFY row_number() OVER (PARTITION BY object_id, created_at ORDER BY number DESC) = 1)
     UNION ALL
     SELECT id, NULL, 'list', CAST(payload AS JSON) FROM raw_stripe.subscription_schedules_current
@@ -363,7 +363,7 @@ items AS (
     SELECT *, unnest(CAST(phase->'$.items' AS JSON[])) AS item FROM phases
 )
 SELECT
-    record, at, origin,
+    record, true_at, origin,
     record AS schedule_id,
     CAST(n AS VARCHAR) AS phase_no,
     coalesce(item->>'$.price.id', item->>'$.price', item->>'$.plan') AS price_id,
