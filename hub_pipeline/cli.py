@@ -72,7 +72,9 @@ def run(
     ] = False,
     only: Annotated[
         str | None,
-        typer.Option(help="Read this source alone (hubspot, intercom, billing or stripe); the others keep theirs."),
+        typer.Option(
+            help="Read this source alone (hubspot, intercom, billing or stripe); the others keep theirs."
+        ),
     ] = None,
 ) -> None:
     """Read every configured source, build the day's answers and publish the warehouse."""
@@ -93,6 +95,45 @@ def run(
         )
     print_summary(report, Console())
     refuse_partial(report)
+
+
+@app.command()
+def backfill(
+    first: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First day.")],
+    last: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day, inclusive.")],
+    settings: SettingsFile = None,
+    current_settings: Annotated[
+        bool,
+        typer.Option(
+            "--current-settings", help="Apply today's settings to published days; else each keeps its own."
+        ),
+    ] = False,
+    known_at: Annotated[
+        datetime | None,
+        typer.Option(
+            "--known-at",
+            formats=["%Y-%m-%d"],
+            help="Restate the days with what was known at this day's close.",
+        ),
+    ] = None,
+) -> None:
+    """Build many days from what is stored, without reading any source, and publish them."""
+    from hub_pipeline.orchestration import backfill as build_days
+    from hub_pipeline.report.progress import show_progress
+    from hub_pipeline.report.summary import print_backfill
+
+    loaded, environment = _load(settings)
+    with show_progress() as progress:
+        report = build_days(
+            loaded,
+            environment,
+            first.date(),
+            last.date(),
+            progress,
+            current_settings=current_settings,
+            known_at=_day(known_at),
+        )
+    print_backfill(report, first.date(), last.date(), Console())
 
 
 @app.command()

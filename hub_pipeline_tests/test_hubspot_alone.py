@@ -31,7 +31,8 @@ def published(company: Company, tmp_path_factory: pytest.TempPathFactory) -> Pat
     settings = folder / "settings.toml"
     mapping = "\n".join(f'{column} = "{name}"' for column, name in MAPPING.items())
     settings.write_text(
-        SETTINGS_FILE.read_text(encoding="utf-8") + f"\n[hubspot.objects.organisations.properties]\n{mapping}\n",
+        SETTINGS_FILE.read_text(encoding="utf-8")
+        + f"\n[hubspot.objects.organisations.properties]\n{mapping}\n",
         encoding="utf-8",
     )
     with running_company(company) as servers:

@@ -3,10 +3,11 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -59,44 +60,89 @@ def execute(
         )
     day = as_of or last_closed_day(settings)
     check_day(day, settings)
+    call = Caller(environment, progress or NullProgress(), accept_shrink=accept_shrink, only=only)
+    left_out = () if only is None else tuple(source for source in SOURCES if source != only)
+    return _execute(settings, call, day, day, left_out)
+
+
+def backfill(
+    settings: Settings,
+    environment: Environment,
+    first: date,
+    last: date,
+    progress: Progress | None = None,
+    *,
+    current_settings: bool = False,
+    known_at: date | None = None,
+) -> RunReport:
+    """Build the marts of many days from what is stored, without reading any source, and publish.
+
+    Args:
+        settings: of the run.
+        environment: secrets and addresses.
+        first: first local day.
+        last: last local day, inclusive.
+        progress: who is told.
+        current_settings: use these settings for days that were published with others (settled rule 7).
+        known_at: restate the days with what was known at the close of this day; default each day's own.
+
+    Raises:
+        ConfigurationError: the days are in the wrong order, have not ended, or lie before the first partition.
+        HubPipelineError: as it was raised in the run, with its exit code.
+    """
+    if first > last:
+        raise ConfigurationError(f"The first day, {first}, is after the last, {last}. Nothing was built.")
+    call = Caller(
+        environment, progress or NullProgress(), current_settings=current_settings, known_at=known_at
+    )
+    return _execute(settings, call, first, last, SOURCES)
+
+
+def _execute(settings: Settings, call: Caller, first: date, last: date, left_out: Sequence[str]) -> RunReport:
+    """Run the job in this process for the days from first to last, without the raw assets of some sources."""
+    check_day(first, settings)
+    check_day(last, settings)
+    if first == last:
+        partition: dict[str, Any] = {"partition_key": first.isoformat()}
+    else:
+        days = {"start": first.isoformat(), "end": last.isoformat()}
+        partition = {"tags": {f"dagster/asset_partition_range_{end}": day for end, day in days.items()}}
     with _Signals() as signals:
-        started = Caller(
-            environment, progress or NullProgress(), lambda: signals.first is not None, accept_shrink, only
-        )
-        token = caller.set(started)
+        call.interrupted = lambda: signals.first is not None
+        token = caller.set(call)
         try:
-            with _instance(environment.data_dir) as instance:
+            with _instance(call.environment.data_dir) as instance:
                 job = build_definitions(settings).resolve_job_def(JOB)
                 result = job.execute_in_process(
                     instance=instance,
-                    partition_key=day.isoformat(),
                     run_config=_QUIET,
                     raise_on_error=False,
-                    asset_selection=_all_but_other_sources(job, only),
+                    asset_selection=_all_but_sources(job, left_out),
+                    **partition,
                 )
             success = result.success
         except BaseException as error:
             if signals.first is None and not isinstance(error, Exception):
                 raise
             # Dagster re-raises what happens while it sets up or stores events; the run's own error says more.
-            started.error = started.error or error
+            call.error = call.error or error
             success = False
         finally:
             caller.reset(token)
     if not success and signals.first is not None:
         signals.repeat()
-    if not success or started.report is None:
-        reason = started.error or WarehouseError("The run failed; the Dagster UI shows where.")
-        raise _plain(reason, environment) from None
-    return started.report
+    if not success or call.report is None:
+        reason = call.error or WarehouseError("The run failed; the Dagster UI shows where.")
+        raise _plain(reason, call.environment) from None
+    return call.report
 
 
-def _all_but_other_sources(job: dg.JobDefinition, only: str | None) -> list[dg.AssetKey] | None:
-    """What is to be materialised when one source alone is read; None = everything."""
-    if only is None:
+def _all_but_sources(job: dg.JobDefinition, left_out: Sequence[str]) -> list[dg.AssetKey] | None:
+    """What is to be materialised when some sources are not read; None = everything."""
+    if not left_out:
         return None
-    left_out = {f"raw_{source}" for source in SOURCES if source != only}
-    return [key for key in job.asset_layer.selected_asset_keys if key.path[0] not in left_out]
+    schemas = {f"raw_{source}" for source in left_out}
+    return [key for key in job.asset_layer.selected_asset_keys if key.path[0] not in schemas]
 
 
 class _Signals:

@@ -28,6 +28,8 @@ class Caller:
         progress: who is told what the sources do.
         accept_shrink: believe full lists however short they are.
         only: the one source to read; default all.
+        current_settings: build published days with today's settings.
+        known_at: the day of knowledge; default each day's own close.
         interrupted: tells whether a signal has asked the process to stop.
         error: the first error of the run, as it was raised.
         report: what the run did.
@@ -35,9 +37,11 @@ class Caller:
 
     environment: Environment
     progress: Progress
-    interrupted: Callable[[], bool]
+    interrupted: Callable[[], bool] = lambda: False
     accept_shrink: bool = False
     only: str | None = None
+    current_settings: bool = False
+    known_at: date | None = None
     error: BaseException | None = None
     report: RunReport | None = None
 
@@ -83,9 +87,12 @@ class HubRun(DuckDBResource):
             self._environment = environment
             settings = Settings.model_validate_json(self.settings_json)
             progress = started_by.progress if started_by else NullProgress()
-            accept_shrink = started_by is not None and started_by.accept_shrink
-            only = started_by.only if started_by else None
-            run = DailyRun(settings, environment, _days(context, settings), progress, accept_shrink, only)
+            run = DailyRun(settings, environment, _days(context, settings), progress)
+            if started_by is not None:
+                run.accept_shrink = started_by.accept_shrink
+                run.only = started_by.only
+                run.current_settings = started_by.current_settings
+                run.known_at = started_by.known_at
             run.__enter__()
         self._run = run
         try:

@@ -13,6 +13,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
+from typing import Any
 
 import duckdb
 
@@ -26,8 +27,9 @@ from hub_pipeline.models.engine import (
     model_parameters,
     run_models,
 )
-from hub_pipeline.orchestration.source_checks import drift_message, property_checks
-from hub_pipeline.settings import Environment, HubSpotObject, Settings
+from hub_pipeline.orchestration.day_settings import DaySettings, day_settings
+from hub_pipeline.orchestration.source_checks import drift_message, growth_message, property_checks
+from hub_pipeline.settings import SUBSCRIPTION_COLUMNS, Environment, HubSpotObject, Settings
 from hub_pipeline.sources import billing, hubspot, intercom, stripe
 from hub_pipeline.sources.billing.loading import FILES
 from hub_pipeline.sources.hubspot.streams import (
@@ -95,6 +97,7 @@ class RunReport:
         seconds: wall time from taking the lock to the published file.
         not_read: sources the run was told to leave out.
         erased: HubSpot contacts erased because they were deleted there for privacy, or had come back.
+        kept_settings: days that keep the settings they were published with, which differ from the run's.
     """
 
     run_id: str
@@ -110,6 +113,7 @@ class RunReport:
     seconds: float
     not_read: tuple[str, ...] = ()
     erased: int = 0
+    kept_settings: tuple[date, ...] = ()
 
     @property
     def quarantined(self) -> dict[str, int]:
@@ -174,6 +178,10 @@ class DailyRun:
         progress: who is told what the sources do.
         accept_shrink: believe full lists however short they are; else the shrink guard refuses them.
         only: the one source that this run reads; default all.
+        current_settings: build with these settings even days that were published with others; else each day keeps
+            its own (settled rule 7).
+        known_at: the day whose close ends what may be known; default each day itself. A later one restates the days:
+            more rows with a later known_at, beside those that were published.
 
     Raises (on entry):
         ConfigurationError: a day has not ended or lies before the first partition.
@@ -187,6 +195,8 @@ class DailyRun:
     progress: Progress = field(default_factory=NullProgress)
     accept_shrink: bool = False
     only: str | None = None
+    current_settings: bool = False
+    known_at: date | None = None
 
     erased: list[Erasure] = field(default_factory=list, init=False)
     _rewrite_due: bool = field(default=False, init=False)
@@ -198,6 +208,7 @@ class DailyRun:
     missing_properties: list[MissingProperty] = field(default_factory=list, init=False)
     published: Path | None = field(default=None, init=False)
     _error: BaseException | None = field(default=None, init=False)
+    _day_settings: dict[date, DaySettings] = field(default_factory=dict, init=False)
 
     connection: duckdb.DuckDBPyConnection = field(init=False)
     load: LoadContext = field(init=False)
@@ -209,8 +220,12 @@ class DailyRun:
         return self.days[-1]
 
     def __enter__(self) -> DailyRun:
-        for day in self.days:
+        for day in (*self.days, *([self.known_at] if self.known_at else [])):
             check_day(day, self.settings)
+        if self.known_at is not None and self.known_at < self.as_of:
+            raise ConfigurationError(
+                f"What was known on {self.known_at} cannot answer for {self.as_of}, a later day. Nothing was built."
+            )
         self._started = perf_counter()
         self._stack = ExitStack()
         self.warehouse = Warehouse.in_folder(self.environment.data_dir)
@@ -317,7 +332,7 @@ class DailyRun:
         return self._run(catalog().layer("staging") if models is None else models, None)
 
     def build_day(self, day: date, models: Iterable[Model] | None = None) -> tuple[ModelRun, ...]:
-        """Build the intermediate tables and marts of one day, known at its own close."""
+        """Build the intermediate tables and marts of one day, known at its own close or at that of ``known_at``."""
         chosen = catalog().layer("intermediate", "marts") if models is None else models
         runs = self._run(chosen, day)
         if day == self.as_of:
@@ -339,8 +354,9 @@ class DailyRun:
     def check(self, model: Model, day: date | None = None) -> list[CheckResult]:
         """Run the checks of a model and remember those that fail."""
         day = day or self.as_of
-        parameters = model_parameters(day, day, self.settings)
-        results = run_checks(self.connection, model, day, day, parameters)
+        known = self.known_at or day
+        parameters = self._parameters(day)
+        results = run_checks(self.connection, model, day, known, parameters)
         self.failed_checks += [result for result in results if not result.passed]
         return results
 
@@ -369,7 +385,13 @@ class DailyRun:
             )
         step = "publish", self.warehouse.published_path.name
         self.progress.start(*step, None)
-        result = publish(self.warehouse, self.connection, self.fence, self.load, self.settings)
+        used = {
+            one.settings_hash: (one.settings_json, day)
+            for day, one in sorted(self._day_settings.items(), reverse=True)
+        }
+        result = publish(
+            self.warehouse, self.connection, self.fence, self.load, self.settings, self.known_at, used=used
+        )
         self.progress.advance(*step, len(result.tables))
         self.progress.finish(*step)
         self.published = result.path
@@ -407,13 +429,23 @@ class DailyRun:
             rows=dict(self.rows),
             checks=tuple(self.failed_checks),
             missing_properties=tuple(self.missing_properties),
-            not_configured={source: NEEDED_FOR[source] for source in self._not_configured()},
+            not_configured={source: self._needed_for(source) for source in self._not_configured()},
             shown=self._shown(),
             published=self.published,
             seconds=perf_counter() - self._started,
             not_read=self.not_read,
             erased=sum(one.persons for one in self.erased if one.found),
+            kept_settings=tuple(sorted(day for day, one in self._day_settings.items() if one.kept)),
         )
+
+    def _needed_for(self, source: str) -> str:
+        organisations = self.settings.hubspot.objects.get("organisations")
+        mapped = organisations is not None and any(
+            organisations.properties.get(c) for c in SUBSCRIPTION_COLUMNS
+        )
+        if source == "billing" and mapped:
+            return "subscriptions are what the mapped properties of HubSpot organisations say"
+        return NEEDED_FOR[source]
 
     def _shown(self) -> date | None:
         if "hub.organisations" not in self.rows:
@@ -481,12 +513,20 @@ class DailyRun:
         runs = run_models(
             self.connection,
             self._watched(models, *layer),
-            model_parameters(day, day, self.settings),
+            model_parameters(None, None, self.settings) if day is None else self._parameters(day),
             guard=self.fence.check,
         )
         self.progress.finish(*layer)
         ledger.mirror(self.connection, self.warehouse.state_path)
         return runs
+
+    def _parameters(self, day: date) -> dict[str, Any]:
+        """What the models of a day may bind, with the settings of that day."""
+        if day not in self._day_settings:
+            self._day_settings[day] = day_settings(
+                self.connection, day, self.known_at or day, self.settings, current=self.current_settings
+            )
+        return self._day_settings[day].parameters
 
     def _watched(self, models: Iterable[Model], step: str, layer: str) -> Iterator[Model]:
         for model in models:
@@ -505,13 +545,15 @@ class DailyRun:
     def _load_stream(self, stream: RawStream, files: list[LandedFile], result: StreamResult) -> StreamResult:
         self._loader.load_missing(stream)
         inserted = sum(self._loader.load_file(stream, file) for file in files)
-        return self._loader.finish_stream(
+        done = self._loader.finish_stream(
             stream,
             files,
             replace(result, inserted=inserted),
             self.settings.guards.max_shrink,
             self.accept_shrink,
         )
+        grown = growth_message(self.connection, stream, done, self.load.run_id)
+        return replace(done, message="; ".join(filter(None, (done.message, grown))))
 
     def _check_properties(self, results: list[StreamResult]) -> list[StreamResult]:
         """Check HubSpot's properties, and tell what changed in the message of their result."""

@@ -14,6 +14,8 @@ from hub_pipeline.sources.hubspot.drift import (
     lost_properties_sql,
     misfits_sql,
 )
+from hub_pipeline.warehouse.raw import RawStream, StreamResult
+from hub_pipeline.warehouse.sql import ident, qualified
 
 #: Checks of ``raw_hubspot.properties``: name -> severity, what must hold.
 PROPERTY_CHECKS: dict[str, tuple[Severity, str]] = {
@@ -33,6 +35,10 @@ PROPERTY_CHECKS: dict[str, tuple[Severity, str]] = {
 
 #: Changes named in the message of a run; all of them are in the view.
 _SHOWN = 5
+
+#: So many times the records there were is worth a look (reliability 26), unless they are few all the same.
+_GROWTH = 10
+_FEW = 100
 
 
 def property_checks(
@@ -88,3 +94,20 @@ def _told(name: str, kind: str, before: str | None, after: str | None) -> str:
             return f"{name} differs from {before} only in case"
         case _:
             return f"{name} {kind}"
+
+
+def growth_message(
+    connection: duckdb.DuckDBPyConnection, stream: RawStream, result: StreamResult, run_id: str
+) -> str:
+    """One line for people when a run brought many times the records a table had; they are loaded all the same."""
+    if stream.kind != "versions" or result.inserted < _FEW:
+        return ""
+    key = ", ".join(map(ident, stream.key))
+    table = qualified(f"raw_{stream.source}", stream.table)
+    before, now = connection.execute(
+        f"SELECT count(DISTINCT ({key})) FILTER (_run_id <> $run_id), count(DISTINCT ({key})) FROM {table}",
+        {"run_id": run_id},
+    ).fetchall()[0]
+    if not before or now < _GROWTH * before:
+        return ""
+    return f"{now:,} records where {before:,} were known before; they are loaded, but look whether they belong here"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
+from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 
 from rich.console import Console
@@ -59,7 +61,10 @@ def print_summary(report: RunReport, console: Console) -> None:
             f"[yellow]HubSpot has no property {missing.property!r} on {missing.object}, so {missing.column} is unknown.[/]"
         )
     if report.not_read:
-        console.print(f"Not read in this run: {', '.join(report.not_read)}; what earlier runs delivered counts.")
+        console.print(
+            f"Not read in this run: {', '.join(report.not_read)}; what earlier runs delivered counts."
+        )
+    _kept_settings(report, console)
     if report.erased:
         console.print(f"Erased from every layer: {report.erased:,} contacts (docs/privacy.md says why).")
     for check in report.checks:
@@ -67,6 +72,29 @@ def print_summary(report: RunReport, console: Console) -> None:
     if report.published is not None:
         console.print(
             f"\nPublished for {report.as_of} in {report.seconds:.1f} s: [bold]{shown(report.published)}[/]",
+            soft_wrap=True,
+        )
+
+
+def print_backfill(report: RunReport, first: date, last: date, console: Console) -> None:
+    """What a backfill built: the days, warnings of the last one, and the published file."""
+    _kept_settings(report, console)
+    for check in report.checks:
+        console.print(f"[yellow]Check {check.name} on {check.model}: {check.failures:,} rows.[/]")
+    days = (last - first).days + 1
+    assert report.published is not None, "a backfill that ends without an error has published"
+    console.print(
+        f"Built {days:,} {'day' if days == 1 else 'days'}, {_span((first, last) if days > 1 else (first,))}, in "
+        f"{report.seconds:.1f} s: [bold]{shown(report.published)}[/]",
+        soft_wrap=True,
+    )
+
+
+def _kept_settings(report: RunReport, console: Console) -> None:
+    if days := report.kept_settings:
+        console.print(
+            f"[yellow]{_span(days)}: published with other settings, which were kept; "
+            f"`hub-pipeline backfill --from {days[0]} --to {days[-1]} --current-settings` applies today's.[/]",
             soft_wrap=True,
         )
 
@@ -147,3 +175,7 @@ def _lists(report: RunReport) -> Table:
         if (rows := report.rows.get(f"hub.{view}")) is not None:
             table.add_row(meaning, f"hub.{view}", f"{rows:,}")
     return table
+
+
+def _span(days: Sequence[date]) -> str:
+    return str(days[0]) if len(days) == 1 else f"{days[0]} to {days[-1]}"

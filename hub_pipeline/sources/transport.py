@@ -41,6 +41,8 @@ ATTEMPT_SECONDS = 60.0
 MAX_BODY_BYTES = 128 * 1024 * 1024
 #: A server may ask for this much patience; more than that is "come back later".
 MAX_WAIT_SECONDS = 120.0
+#: The end of a longer wait is no date worth naming, and may lie beyond the calendar.
+_LONGEST_NAMED = 366 * 86_400.0
 BACKOFF_SECONDS = 0.5
 MAX_BACKOFF_SECONDS = 30.0
 
@@ -602,7 +604,7 @@ class Transport:
             return decoder.decode(reply.data)
         except msgspec.ValidationError as error:
             reason = f"its answer has another form than its API describes ({self.redact(str(error))})"
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             kind = reply.headers.get("Content-Type", "no content type")
             reason = f"its answer is not valid JSON ({self.redact(kind)})"
         raise AttemptError("body", reason) from None
@@ -706,6 +708,8 @@ def _header_time(text: str | None) -> datetime | None:
 
 
 def _clock(wait: float) -> str:
+    if wait > _LONGEST_NAMED:
+        return "when it allows it again"
     return f"after {datetime.now(UTC) + timedelta(seconds=wait):%Y-%m-%d %H:%M} UTC"
 
 
@@ -738,7 +742,7 @@ def _said(body: bytes) -> _Said:
     """What an error body says; an unreadable one says nothing, the status speaks for itself."""
     try:
         error = _ErrorBody.decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _Said()
     nested = error.error.get("message") if isinstance(error.error, dict) else None
     texts = [error.message, str(nested or ""), *(f"{item.code} {item.message}".strip() for item in error.errors)]
@@ -746,6 +750,7 @@ def _said(body: bytes) -> _Said:
         str(scope)
         for item in error.errors
         for key in ("requiredGranularScopes", "requiredScopes")
-        for scope in item.context.get(key, ())
+        if isinstance(named := item.context.get(key), list)
+        for scope in named
     ]
     return _Said("; ".join(text for text in texts if text), error.policyName, tuple(dict.fromkeys(scopes)))

@@ -185,7 +185,9 @@ def erase(
     tombstones = Tombstones.read(warehouse.landing_root)
     tombstones = tombstones.with_values("contact", person.contacts, reason)
     tombstones = tombstones.with_values("email", person.emails, reason)
-    tombstones = tombstones.with_values("intercom", person.intercom, reason)
+    if reason == "requested":
+        # Otherwise the address decides, so that it can be taken back with the HubSpot contact.
+        tombstones = tombstones.with_values("intercom", person.intercom, reason)
     tombstones.write(warehouse.landing_root)
     crash_point("erase.landing")
     landing_files = scrub_landing(warehouse.landing_root, connection, fence, person, _TEXT, runs)

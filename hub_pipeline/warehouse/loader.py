@@ -73,6 +73,9 @@ LATEST_FIRST = (
 LIVE = "(_deleted_at IS NULL AND _archived_at IS NULL AND _merged_into IS NULL)"
 _SCALARS = ("VARCHAR", "BIGINT", "INTEGER", "DOUBLE", "BOOLEAN", "DATE", "TIMESTAMP", "DECIMAL", "JSON")
 
+#: ASCII's record and unit separators.
+_RECORD, _UNIT = "\x1e", "\x1f"
+
 DEFINITION_NAME = "stream.definition"
 
 
@@ -152,6 +155,7 @@ class RawLoader:
             self._read_landed(stream, file)
             for one in (stream, *stream.also):
                 inserted += self._append(one, file)
+            self._forget_landed()
             self._connection.execute(
                 "INSERT INTO _ledger.files VALUES ($source, $object, $run_id, $file, $sha256, $records, $inserted, "
                 "$as_of, $close, $floor, $loaded_by, $now)",
@@ -167,7 +171,6 @@ class RawLoader:
                     "now": _now(),
                 },
             )
-            self._connection.execute("DROP TABLE temp.main.landed")
             crash_point("raw.commit")
         crash_point("raw.commit.after")
         self._seen.setdefault(stream.object, set()).add(file.path)
@@ -297,25 +300,33 @@ class RawLoader:
     # One file
 
     def _read_landed(self, stream: RawStream, file: LandedFile) -> None:
+        """Make ``landed``, the lines of a file: read once if several streams need it, else by the one that does."""
         columns: dict[str, str] = {}
         for one in (stream, *stream.also):
             for key, declared in one.json_columns.items():
                 if columns.setdefault(key, declared) != declared:
                     raise ValueError(f"the streams of {stream.object} read {key!r} as two types")
+        lines = (
+            f"SELECT * FROM read_json({literal(glob_escape(str(file.path)))}, columns = {struct_literal(columns)}, "
+            "format = 'newline_delimited', compression = 'zstd')"
+        )
+        if not stream.also and stream.from_clause == RawStream.from_clause:
+            self._connection.execute(f"CREATE OR REPLACE TEMP VIEW landed AS {lines}")
+            return
         try:
-            self._connection.execute(
-                f"CREATE OR REPLACE TEMP TABLE landed AS SELECT * FROM read_json($path, "
-                f"columns = {struct_literal(columns)}, format = 'newline_delimited', compression = 'zstd')",
-                {"path": glob_escape(str(file.path))},
-            )
+            self._connection.execute(f"CREATE OR REPLACE TEMP TABLE landed AS {lines}")
         except duckdb.InvalidInputException as error:
             raise _bad_line(file, error) from error
         row = self._connection.execute("SELECT count(*) FROM temp.main.landed").fetchone()
-        if row is None or row[0] != file.records:
-            raise DataRefusedError(
-                f"The landing file {file.path} was written with {file.records} records and now holds "
-                f"{row[0] if row else 0}. Nothing of it was loaded; remove it and run again."
-            )
+        _check_count(file, int(row[0]) if row else 0)
+
+    def _forget_landed(self) -> None:
+        kind = self._connection.execute(
+            "SELECT 'TABLE' FROM duckdb_tables() WHERE temporary AND table_name = 'landed' "
+            "UNION ALL SELECT 'VIEW' FROM duckdb_views() WHERE temporary AND view_name = 'landed'"
+        ).fetchone()
+        if kind is not None:
+            self._connection.execute(f"DROP {kind[0]} temp.main.landed")
 
     def _incoming(self, stream: RawStream, file: LandedFile) -> str:
         """Make ``temp.main.incoming``: one row for each key and change time of the file; returns its columns."""
@@ -330,32 +341,46 @@ class RawLoader:
         payload = ", ".join(f"{ident(c)}::{t} AS {ident(c)}" for c, t in stream.columns.items())
         horizon = max(file.written_at, file.close) + timedelta(days=1)
         keys = idents(stream.key)
-        self._connection.execute(
-            f"""
-            CREATE OR REPLACE TEMP TABLE incoming AS
-            WITH selected AS ({inner}),
-            typed AS (SELECT {payload}, {optional} FROM selected),
-            dated AS (
-                SELECT *,
-                    greatest(
-                        CASE WHEN _changed_at <= $horizon THEN _changed_at END,
-                        CASE WHEN _archived_at <= $horizon THEN _archived_at END,
-                        CASE WHEN _deleted_at <= $horizon THEN _deleted_at END) AS _own,
-                    {_hash_of(stream.columns)} AS _hash
-                FROM typed)
-            SELECT * REPLACE (coalesce(_own, $observed) AS _changed_at)
-            FROM dated
-            QUALIFY row_number() OVER (
-                PARTITION BY {keys}, coalesce(_own, $observed) ORDER BY {LIVE} DESC, _hash DESC) = 1
-            """,
-            {"horizon": horizon, "observed": _observed(file.close)},
-        )
+        try:
+            self._connection.execute(
+                f"""
+                CREATE OR REPLACE TEMP TABLE incoming AS
+                WITH selected AS ({inner}),
+                typed AS (SELECT {payload}, {optional} FROM selected),
+                dated AS (
+                    SELECT *,
+                        greatest(
+                            CASE WHEN _changed_at <= $horizon THEN _changed_at END,
+                            CASE WHEN _archived_at <= $horizon THEN _archived_at END,
+                            CASE WHEN _deleted_at <= $horizon THEN _deleted_at END) AS _own,
+                        {_hash_of(stream.columns)} AS _hash
+                    FROM typed)
+                SELECT * REPLACE (coalesce(_own, $observed) AS _changed_at) FROM dated
+                """,
+                {"horizon": horizon, "observed": _observed(file.close)},
+            )
+        except duckdb.InvalidInputException as error:
+            raise _bad_line(file, error) from error
         missing = " OR ".join(f"{ident(k)} IS NULL" for k in stream.key)
-        row = self._connection.execute(f"SELECT count(*) FROM temp.main.incoming WHERE {missing}").fetchone()
-        if row and row[0]:
+        row = self._connection.execute(
+            f"SELECT count(*), count(*) FILTER (WHERE {missing}) FROM temp.main.incoming"
+        ).fetchone()
+        assert row is not None, "an aggregate always has its one row"
+        if stream.from_clause == RawStream.from_clause:
+            _check_count(file, int(row[0]))
+        if row[1]:
             raise DataRefusedError(
-                f"{row[0]} record(s) of {stream.source} {stream.table} in {file.path} have no "
+                f"{row[1]} record(s) of {stream.source} {stream.table} in {file.path} have no "
                 f"{' and '.join(stream.key)}. Nothing of the file was loaded; see what the source sends there."
+            )
+        # Copies within a file are rare, and looking for them is much cheaper than a window over every column.
+        copies = self._connection.execute(
+            f"SELECT 1 FROM temp.main.incoming GROUP BY {keys}, _changed_at HAVING count(*) > 1 LIMIT 1"
+        ).fetchone()
+        if copies is not None:
+            self._connection.execute(
+                "CREATE OR REPLACE TEMP TABLE incoming AS SELECT * FROM temp.main.incoming QUALIFY row_number() OVER "
+                f"(PARTITION BY {keys}, _changed_at ORDER BY {LIVE} DESC, _hash DESC) = 1"
             )
         return ", ".join(ident(c) for c in stream.columns)
 
@@ -457,7 +482,7 @@ class RawLoader:
                     self._incoming(one, file)
                     self._note_seen(one)
                     self._connection.execute("DROP TABLE temp.main.incoming")
-            self._connection.execute("DROP TABLE temp.main.landed")
+            self._forget_landed()
             noted.add(file.path)
         for one in (stream, *stream.also):
             name = qualified(raw_schema(one.source), one.table)
@@ -571,25 +596,35 @@ class RawLoader:
         before = min([load.run_id, *(file.run_id for file in files)])
         known = f"_run_id < {literal(before)}" if stream.kind == "census" else "true"
         payload = idents(columns)
+        # Keys first: a window over every column costs as much as loading them did.
+        self._connection.execute(
+            f"""
+            CREATE OR REPLACE TEMP TABLE gone AS
+            WITH latest AS (
+                SELECT {keys}, {LIVE} AND {known} AND ({stream.snapshot_where or "true"}) AS _live FROM {name}
+                QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {LATEST_FIRST}) = 1)
+            SELECT {keys} FROM latest AS l
+            WHERE _live AND NOT EXISTS (
+                SELECT 1 FROM temp.main.{ident(self._seen_table(stream))} AS s WHERE {_same("s", "l", stream.key)})
+            """
+        )
         row = self._connection.execute(
             f"""
             INSERT INTO {name} BY NAME
-            WITH latest AS (
-                SELECT {payload}, _changed_at, {LIVE} AND {known} AS _live FROM {name}
-                QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {LATEST_FIRST}) = 1),
-            gone AS (
+            WITH gone AS (
                 SELECT {payload}, greatest(_changed_at, $observed) AS _changed_at,
                     greatest(_changed_at, $observed) AS _deleted_at,
                     NULL::TIMESTAMP AS _archived_at, NULL::VARCHAR AS _merged_into
-                FROM latest AS l
-                WHERE _live AND ({stream.snapshot_where or "true"}) AND NOT EXISTS (
-                    SELECT 1 FROM temp.main.{ident(self._seen_table(stream))} AS s WHERE {_same("s", "l", stream.key)}))
+                FROM {name} AS t
+                WHERE EXISTS (SELECT 1 FROM temp.main.gone AS g WHERE {_same("g", "t", stream.key)})
+                QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {LATEST_FIRST}) = 1)
             SELECT {payload}, _changed_at, greatest(_changed_at, $floor) AS _recorded_at,
                 _archived_at, _deleted_at, _merged_into, {_hash_of(columns)} AS _hash, $run_id AS _run_id
             FROM gone
             """,
             {"observed": _observed(load.close), "floor": load.floor, "run_id": load.run_id},
         ).fetchone()
+        self._connection.execute("DROP TABLE temp.main.gone")
         return int(row[0]) if row else 0
 
     def _data_through(self, stream: RawStream) -> datetime | None:
@@ -741,7 +776,8 @@ def _hash_of(columns: dict[str, str]) -> str:
     """SQL for the hash of payload and state.
 
     A column that is NULL leaves no trace and the order of columns does not matter, so that a table that gains or
-    loses an empty column does not get a new version of every record.
+    loses an empty column does not get a new version of every record. Names and values are set apart by the control
+    characters that ASCII has for it, which is several times cheaper than lengths.
     """
     state = {name: BOOKKEEPING[name] for name in ("_archived_at", "_deleted_at", "_merged_into")}
     parts = []
@@ -749,10 +785,16 @@ def _hash_of(columns: dict[str, str]) -> str:
         column = ident(name)
         scalar = declared.upper().startswith(_SCALARS) and not declared.endswith("]")
         text = f"{column}::VARCHAR" if scalar else f"to_json({column})::VARCHAR"
-        parts.append(
-            f"CASE WHEN {column} IS NOT NULL THEN {literal(name + '=')} || length({text}) || ':' || {text} END"
+        parts.append(f"{literal(f'{name}{_UNIT}')} || {text}")
+    return f"md5(concat_ws({literal(_RECORD)}, {', '.join(parts)}))"
+
+
+def _check_count(file: LandedFile, found: int) -> None:
+    if found != file.records:
+        raise DataRefusedError(
+            f"The landing file {file.path} was written with {file.records} records and now holds {found}. "
+            "Nothing of it was loaded; remove it and run again."
         )
-    return f"md5(concat_ws(',', {', '.join(parts)}))"
 
 
 def _same(left: str, right: str, key: Sequence[str]) -> str:

@@ -159,7 +159,6 @@ def _lift(
     person = find_person(connection, contacts=back)
     tombstones = tombstones.without_values("contact", person.contacts)
     tombstones = tombstones.without_values("email", person.emails)
-    tombstones = tombstones.without_values("intercom", person.intercom)
     tombstones.write(landing_root)
     return tombstones, ids - person.contacts
 

@@ -97,6 +97,8 @@ def publish(
     load: LoadContext,
     settings: Settings,
     known_at: date | None = None,
+    *,
+    used: Mapping[str, tuple[str, date]] | None = None,
 ) -> PublishResult:
     """Publish what the build file holds for a day, after its blocking checks have passed.
 
@@ -111,6 +113,8 @@ def publish(
         load: the run; its as_of is the day that is published.
         settings: for the version kept, and mode and group of the file.
         known_at: the day of knowledge; as_of by default.
+        used: hash -> JSON of the settings that days were built with, and the first of these days; by default the
+            settings, for the day that is published.
 
     Raises:
         ConfigurationError: the group of the setting does not exist or may not be given.
@@ -122,9 +126,9 @@ def publish(
     group = _group_id(settings.publish.group)
     known = known_at or load.as_of
     remove_leftovers(warehouse)
-    ledger.record_settings(
-        connection, fence, settings.settings_hash(), settings.hashed_json(), load.as_of, MODELS_VERSION
-    )
+    used = used or {settings.settings_hash(): (settings.hashed_json(), load.as_of)}
+    for settings_hash, (text, first_as_of) in used.items():
+        ledger.record_settings(connection, fence, settings_hash, text, first_as_of, MODELS_VERSION)
     temporary = warehouse.published_path.with_name(f".warehouse-{load.run_id}.tmp")
     try:
         tables, views = _write(connection, temporary, load, known, settings)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date, datetime
+from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 from hub_pipeline.demo import expect, population, stories
@@ -46,7 +48,9 @@ MAPPING = {column: name for name, (_, column) in PROPERTIES.items()}
 class _Alone(Builder):
     """A generator whose customers all pay in the portal's own currency, because rates come from billing files."""
 
-    def subscription(self, organisation: Organisation | None, started: datetime, **values: Any) -> Subscription:
+    def subscription(
+        self, organisation: Organisation | None, started: datetime, **values: Any
+    ) -> Subscription:
         values["currency"] = "USD"
         return super().subscription(organisation, started, **values)
 
@@ -111,7 +115,7 @@ def _write(org: Organisation, subscriptions: list[Subscription], now: datetime) 
     """Write the history of an organisation's properties; returns whether subscriptions ran side by side."""
     changes = [sorted(_changes(s, now), key=lambda c: c[0]) for s in subscriptions]
     spans = sorted((c[0][0], _end(s, now)) for s, c in zip(subscriptions, changes, strict=True))
-    side_by_side = any(start < end for (_, end), (start, _) in zip(spans, spans[1:], strict=False))
+    side_by_side = any(start < end for (_, end), (start, _) in pairwise(spans))
     current: list[dict[str, Any] | None] = [None] * len(subscriptions)
     shown: dict[str, str] = {}
     timeline = sorted(
@@ -161,11 +165,11 @@ def _changes(subscription: Subscription, now: datetime) -> Iterator[tuple[dateti
         if values["status"] != "canceled" and values.get("cancel_at") == at:
             values = {**values, "status": "canceled"}
         passed = max(n for n in range(number) if add_months(subscription.started, months * n) <= at)
-        term = {
+        period = {
             "term_start": add_months(subscription.started, months * passed),
             "term_end": add_months(subscription.started, months * (passed + 1)),
         }
-        yield at, {**values, **term}
+        yield at, {**values, **period}
 
 
 def _shown(subscriptions: list[Subscription], current: list[dict[str, Any] | None]) -> dict[str, str]:
@@ -173,6 +177,14 @@ def _shown(subscriptions: list[Subscription], current: list[dict[str, Any] | Non
     told = [(s, v) for s, v in zip(subscriptions, current, strict=True) if v is not None]
     running = [(s, v) for s, v in told if v["status"] != "canceled"] or told[-1:]
     first, values = running[-1]
+    if len(running) > 1:  # the customer stays while one of them runs
+        values = {
+            **values,
+            "cancel_at": None,
+            "cancel_requested_at": None,
+            "cancel_reason": None,
+            "cancel_comment": None,
+        }
     mrr = sum(cents(_monthly(s, v)) for s, v in running)
     return {
         "paid_seats": str(sum(v["seats"] for _, v in running)),
@@ -192,7 +204,5 @@ def _shown(subscriptions: list[Subscription], current: list[dict[str, Any] | Non
     }
 
 
-def _monthly(subscription: Subscription, values: dict[str, Any]) -> Any:
-    from decimal import Decimal
-
+def _monthly(subscription: Subscription, values: dict[str, Any]) -> Decimal:
     return Decimal(values["amount_minor"]) / 100 / INTERVALS[subscription.interval][0]

@@ -18,6 +18,7 @@ import pytest
 from hub_pipeline.models import catalog, checks_of
 from hub_pipeline.orchestration.automation import JOB
 from hub_pipeline.orchestration.build import build_definitions
+from hub_pipeline.orchestration.source_checks import PROPERTY_CHECKS
 from hub_pipeline.settings import Settings
 
 SNAPSHOT = Path(__file__).with_name("assets.json")
@@ -72,7 +73,9 @@ def test_every_check_of_every_contract_is_a_check_of_its_asset(definitions: dg.D
     found = {
         (k.asset_key.to_user_string(), k.name) for k in definitions.resolve_asset_graph().asset_check_keys
     }
-    assert found == {(f"{m.schema}/{m.table}", check.name) for m in catalog() for check in checks_of(m)}
+    of_contracts = {(f"{m.schema}/{m.table}", check.name) for m in catalog() for check in checks_of(m)}
+    of_sources = {("raw_hubspot/properties", name) for name in PROPERTY_CHECKS}
+    assert found == of_contracts | of_sources
 
 
 def test_source_assets_are_unpartitioned_and_days_start_and_end_in_the_reporting_zone() -> None:

@@ -150,7 +150,7 @@ class Company:
         return {
             s.id: Decimal(sum(i.quantity * i.unit - i.discount for i in s.live_items() if i.role != "metered")) / 100
             for s in self.states[day].values()
-            if s.is_running and s.items
+            if s.is_running
         }
 
     def planned(self, day: date) -> dict[tuple[str, datetime], int]:
@@ -494,6 +494,7 @@ def _phases(s: Subscription, changed: datetime | None) -> list[Row]:
     return [
         {
             "schedule_id": s.schedule,
+            "price_id": "p1",
             "phase_no": str(int((phase.start - datetime(2026, 1, 1)).total_seconds())),
             "subscription_id": s.id,
             "phase_start_at": _time(phase.start),

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from datetime import date, datetime, timedelta
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+from hub_pipeline.models.engine import day_close
+from hub_pipeline.models.macros import create_macros
 from hub_pipeline.settings import Environment, Settings
 from hub_pipeline.sources import billing
 from hub_pipeline.warehouse import ledger
 from hub_pipeline.warehouse.database import Warehouse
 from hub_pipeline.warehouse.lock import RunLock
+from hub_pipeline.warehouse.mapping import create_mapped_views
 from hub_pipeline.warehouse.raw import StreamResult
 
 SUBSCRIPTIONS = "subscription_id,customer_id,status,currency,started_at,updated_at"
@@ -53,7 +56,7 @@ class BillingFolder:
         self, as_of: date = date(2026, 10, 31), publish: bool = False, **more: Any
     ) -> dict[str, StreamResult]:
         """One run of the source; `publish` then raises the floor to the close of the day."""
-        close = datetime.combine(as_of, datetime.min.time()) + timedelta(days=1)
+        close = day_close(as_of, self.settings.zone)
         with RunLock(self.data) as lock:
             load, fence = ledger.begin_run(self.connection, lock, self.warehouse.state_path, as_of, close)
             results = billing.load(self.connection, self.settings, self.environment, load, fence, **more)
@@ -68,9 +71,11 @@ class BillingFolder:
     def subscription_versions(self, columns: str, where: str = "true") -> list[tuple[Any, ...]]:
         """Rows of the canonical table inputs.subscription_versions, by subscription and clocks."""
         sql = (_MODELS / "subscription_versions.sql").read_text().split("---*/")[1]
-        self.connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE versions AS {sql}", {"billing_seat_roles": ["seat"]}
-        )
+        create_macros(self.connection)
+        self.connection.execute("CREATE SCHEMA IF NOT EXISTS raw_hubspot")
+        create_mapped_views(self.connection, self.settings)
+        parameters = {k: v for k, v in self.settings.model_parameters().items() if f"${k}" in sql}
+        self.connection.execute(f"CREATE OR REPLACE TEMP TABLE versions AS {sql}", parameters)
         order = "subscription_id, effective_at, recorded_at"
         return self.rows(f"SELECT {columns} FROM versions WHERE {where} ORDER BY {order}")
 

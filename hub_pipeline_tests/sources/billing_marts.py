@@ -10,6 +10,7 @@ from typing import Any
 from hub_pipeline.models import build, catalog, run_model, stage
 from hub_pipeline.models.engine import model_parameters
 from hub_pipeline.models.macros import create_macros
+from hub_pipeline.warehouse.mapping import create_mapped_views
 from hub_pipeline.warehouse.sql import ident, qualified
 from hub_pipeline_tests.sources.billing_folder import BillingFolder
 
@@ -22,6 +23,8 @@ def stage_billing(billing: BillingFolder, *names: str) -> None:
     models = catalog()
     parameters = model_parameters(None, None, billing.settings)
     create_macros(billing.connection)
+    billing.connection.execute("CREATE SCHEMA IF NOT EXISTS raw_hubspot")
+    create_mapped_views(billing.connection, billing.settings)
     for schema in ("inputs", "staging"):
         for table in OF_BILLING:
             if table not in names:

@@ -69,6 +69,7 @@ def reading(
     *,
     day: date = DAY,
     progress: Progress | None = None,
+    max_shrink: float = 1.0,
     **more: Any,
 ) -> Iterator[Loaded]:
     """Serve the simulator, read it with the source, load everything, and give the open warehouse."""
@@ -82,5 +83,5 @@ def reading(
             for file in files:
                 one.loader.load_file(stream, file)
             loaded.streams[result.object] = stream
-            loaded.results[result.object] = one.loader.finish_stream(stream, files, result, 1.0)
+            loaded.results[result.object] = one.loader.finish_stream(stream, files, result, max_shrink)
         yield loaded

@@ -18,6 +18,7 @@ from hub_pipeline.warehouse import ledger
 from hub_pipeline.warehouse.known import WarehouseKnown
 from hub_pipeline.warehouse.loader import RawLoader
 from hub_pipeline.warehouse.lock import RunLock
+from hub_pipeline.warehouse.mapping import create_mapped_views
 from hub_pipeline.warehouse.raw import StreamResult
 from hub_pipeline_tests.sources.billing_folder import BillingFolder
 from hub_pipeline_tests.sources.billing_marts import at_closes, seats_by_day, stage_billing
@@ -69,6 +70,7 @@ class StripeHouse(BillingFolder):
 
     def seats_on(self, *days: date) -> dict[date, dict[str, int]]:
         """Seats of each customer at the end of each day, as the canonical table says it."""
+        create_mapped_views(self.connection, self.settings)  # subscriptions may come from HubSpot, too
         stage_billing(self)
         closes = [datetime(day.year, day.month, day.day) + timedelta(days=1) for day in days]
         counted = seats_by_day(at_closes(self, closes))

@@ -234,32 +234,6 @@ def test_one_extract_tells_the_history_its_own_times_hold_and_no_more(billing: B
     assert {v[2] for v in versions if v[0] == "never"} == {"incomplete"}
 
 
-def test_customers_are_matched_by_explicit_reference_only(billing: BillingFolder) -> None:
-    billing.put(full("2026-10-31"), [SUBSCRIPTIONS, *(f"s{n},c{n},active,USD,2026-01-01," for n in range(5))])
-    billing.put(full("2026-10-31", "customers"), [
-        "customer_id,name,organisation_ref", "c0,By id,501", "c1,By external id,acme", "c2,Acme,", "c3,Twice,same",
-    ])  # fmt: skip
-    billing.run()
-    matched = "SELECT customer_id, org_id, matched_by FROM raw_billing.customer_organisations ORDER BY 1"
-    assert billing.rows(matched)[0] == ("c0", "c0", "none")
-    billing.connection.execute(
-        "CREATE SCHEMA IF NOT EXISTS raw_hubspot; CREATE TABLE raw_hubspot.organisations AS FROM (VALUES "
-        "('501', 'x'), ('502', 'acme'), ('503', 'same'), ('504', 'same')) AS t(id, organisation_id); "
-        "CREATE VIEW raw_hubspot.organisations_current AS FROM raw_hubspot.organisations"
-    )
-    billing.run()
-    assert billing.rows(matched) == [
-        ("c0", "501", "organisation_id"),
-        ("c1", "502", "external_id"),
-        ("c2", "billing:c2", "none"),
-        ("c3", "billing:c3", "none"),
-        ("c4", "billing:c4", "none"),
-    ]
-    assert [row[0] for row in billing.subscription_versions("DISTINCT org_id, subscription_id, effective_at, recorded_at")] == [
-        "501", "502", "billing:c2", "billing:c3", "billing:c4",
-    ]  # fmt: skip
-
-
 def test_an_exchange_rate_is_known_from_its_first_day_and_absence_deletes_none(
     billing: BillingFolder,
 ) -> None:

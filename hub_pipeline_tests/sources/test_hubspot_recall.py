@@ -31,6 +31,7 @@ from hub_pipeline_tests.warehouse.support import run
 
 TYPES = {"organisations": ORGANISATIONS, "contacts": "contacts"}
 VALUE = {"organisations": "name", "contacts": "email"}
+NEVER_CHANGES = {"account", "owners", "users", "pipelines", "properties"}
 LAG = timedelta(minutes=10)
 
 _LIVE = "_archived_at IS NULL AND _deleted_at IS NULL AND _merged_into IS NULL"
@@ -59,6 +60,8 @@ class World:
             for stream, files, result in hubspot.extract(
                 chosen, where, one.warehouse.landing_root, one.load, NullProgress(), known
             ):
+                if result.object in NEVER_CHANGES:
+                    continue
                 for file in files:
                     one.loader.load_file(stream, file)
                 self.results[result.object] = one.loader.finish_stream(stream, files, result, 1.0)
@@ -210,7 +213,7 @@ def live_through(happenings: list[tuple[str, int, int]], lag: timedelta, cursor:
         one.assert_exact()
 
 
-@settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(HAPPENINGS, st.sampled_from([timedelta(0), LAG]))
 def test_any_history_of_changes_and_runs_is_read_exactly(
     happenings: list[tuple[str, int, int]], lag: timedelta

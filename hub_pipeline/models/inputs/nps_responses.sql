@@ -2,7 +2,8 @@
 description: >
   Answers to NPS surveys from HubSpot's feedback submissions. Only hs_survey_type NPS counts: HubSpot calls CSAT and CES
   answers detractors too. The score is a whole number from 0 to 10; what is not stays in raw and is counted by the
-  check. An answer without a contact is anonymous and kept.
+  check. An answer without a contact is anonymous and kept. Where the organisation's record holds a score (settings map
+  nps_score), each value it was set to is an answer of one respondent, organisation:<id>.
 grain: [response_id, recorded_at]
 checks:
   - name: nps_scores_are_valid
@@ -36,3 +37,14 @@ WHERE
     AND f.responded_at IS NOT NULL
     AND f._deleted_at IS NULL
     AND f._archived_at IS NULL
+UNION ALL
+SELECT
+    o.response_id,
+    o.contact_id,
+    o.org_id,
+    o.score,
+    o.comment,
+    o.source,
+    o.responded_at,
+    o.recorded_at
+FROM raw_hubspot.organisations_nps AS o

@@ -5,6 +5,15 @@ description: >
   id where HubSpot has no organisations at all (settled, where the canonical tables come from). Once an organisation
   answers to it, the customer's own is gone.
 grain: [org_id, recorded_at]
+checks:
+  - name: values_readable
+    severity: warn
+    description: >
+      Every value of a mapped property of an organisation that is still there fits its column: a number, a date, a word the settings
+      know. One row for each column with values that do not; they are empty for the models and stay as text in raw.
+    sql: >
+      SELECT column_name, property, count(*) AS records, min(value) AS example, min(id) AS example_id
+      FROM raw_hubspot.organisations_unread GROUP BY column_name, property ORDER BY records DESC, column_name
 ---*/
 WITH matches AS (
     SELECT

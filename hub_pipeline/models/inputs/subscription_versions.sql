@@ -76,9 +76,69 @@ checks:
         OR (h.is_one_currency AND b.is_one_currency AND h.currency = b.currency AND NOT h.is_mrr_unknown
           AND NOT b.is_mrr_unknown AND abs(h.mrr - b.mrr) > 0.01 * b.subscriptions)
 ---*/
-WITH subscriptions AS (
+-- The counts of a team that only counts: one subscription and one item for each organisation, true at the end of a day.
+WITH counts AS (
   SELECT
-    *,
+    source, organisation_ref, snapshot_date, status, plan, currency, mrr_minor, renewal_date, cancel_at,
+    CASE WHEN _deleted_at IS NULL THEN seats END AS seats,
+    close_of(snapshot_date, $reporting_tz) - INTERVAL 1 MICROSECOND AS counted_at,
+    greatest(close_of(snapshot_date, $reporting_tz) - INTERVAL 1 MICROSECOND, updated_at, _floor) AS recorded_at,
+    _precedence, _line
+  FROM raw_billing.daily_seats
+),
+
+-- A full file lists all organisations of a day: one that it leaves out has no seats from then on.
+counted_days AS (
+  SELECT
+    c.source, c.snapshot_date, min(c.counted_at) AS counted_at, min(c.recorded_at) AS recorded_at,
+    min(c._precedence) AS _precedence
+  FROM counts AS c
+  JOIN (
+    SELECT DISTINCT source, _precedence FROM raw_billing.lists WHERE table_name = 'daily_seats'
+  ) AS l ON l.source = c.source AND l._precedence = c._precedence
+  GROUP BY c.source, c.snapshot_date
+),
+
+left_out AS (
+  SELECT d.source, c.organisation_ref, d.snapshot_date, d.counted_at, greatest(d.recorded_at, c.recorded_at) AS recorded_at, d._precedence
+  FROM (SELECT source, organisation_ref, snapshot_date, min(recorded_at) AS recorded_at FROM counts GROUP BY ALL) AS c
+  JOIN (
+    SELECT n.source, n.snapshot_date AS after_date, min(d.snapshot_date) AS snapshot_date
+    FROM (SELECT DISTINCT source, snapshot_date FROM counts) AS n
+    JOIN counted_days AS d ON d.source = n.source AND d.snapshot_date > n.snapshot_date
+    GROUP BY n.source, n.snapshot_date
+  ) AS f ON f.source = c.source AND f.after_date = c.snapshot_date
+  JOIN counted_days AS d ON d.source = f.source AND d.snapshot_date = f.snapshot_date
+  WHERE NOT EXISTS (
+    SELECT 1 FROM counts AS o
+    WHERE o.source = d.source AND o.organisation_ref = c.organisation_ref AND o.snapshot_date = d.snapshot_date
+      AND o.recorded_at <= d.recorded_at
+  )
+),
+
+-- A count that was withdrawn says what the count before it said.
+all_counts AS (
+  SELECT
+    source, organisation_ref, counted_at, recorded_at, status, plan, currency, mrr_minor, renewal_date, cancel_at,
+    coalesce(seats, last_value(seats IGNORE NULLS) OVER earlier, 0) AS seats,
+    min(counted_at) OVER (PARTITION BY source, organisation_ref) AS started_at,
+    _precedence, _line
+  FROM (
+    SELECT source, organisation_ref, counted_at, recorded_at, status, plan, currency, mrr_minor, renewal_date, cancel_at, seats, _precedence, _line
+    FROM counts
+    UNION ALL
+    SELECT source, organisation_ref, counted_at, recorded_at, 'active', NULL, NULL, 0, NULL, NULL, 0, _precedence, 0 FROM left_out
+  ) AS both_kinds
+  WINDOW earlier AS (
+    PARTITION BY source, organisation_ref ORDER BY counted_at, recorded_at ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+  )
+),
+
+subscriptions AS (
+  SELECT
+    source, subscription_id, customer_id, status, currency, plan, started_at, trial_start_at, trial_end_at,
+    current_period_start_at, current_period_end_at, earliest_period_end_at, cancel_at, cancel_requested_at,
+    cancel_at_period_end, cancel_reason, cancel_comment, cancel_kind, pause_kind,
     coalesce(
       ended_at,
       _deleted_at,
@@ -86,9 +146,35 @@ WITH subscriptions AS (
         WHEN status = 'canceled' AND cancel_at <= _told_at THEN cancel_at
         WHEN status = 'canceled' THEN _told_at
       END
-    ) AS end_at
+    ) AS end_at,
+    _told_at, _changed_at, _recorded_at, _precedence, _line
   FROM raw_billing.subscriptions_versions
   WHERE livemode
+  UNION ALL
+  SELECT
+    source, 'seats:' || organisation_ref, organisation_ref, status, currency, plan, started_at, NULL, NULL,
+    NULL, start_of(renewal_date, $reporting_tz), NULL, cancel_at, NULL,
+    false, NULL, NULL, NULL, 'none',
+    CASE WHEN status = 'canceled' THEN counted_at END,
+    counted_at, counted_at, recorded_at, _precedence, _line
+  FROM all_counts
+),
+
+items_told AS (
+  SELECT
+    source, subscription_item_id, subscription_id, product_id, product_name, price_id, seat_role,
+    coalesce(CAST(seats AS DECIMAL(18,6)), quantity) AS seats,
+    quantity, unit_amount_minor, recurring_minor, discount_minor, discount_end_at, billing_scheme, usage_type,
+    "interval", interval_count, current_period_end_at, _deleted_at, _told_at, _changed_at, _recorded_at, _precedence, _line
+  FROM raw_billing.subscription_items_versions
+  WHERE livemode
+  UNION ALL
+  SELECT
+    source, 'seats:' || organisation_ref, 'seats:' || organisation_ref, NULL, NULL, NULL, 'seat',
+    CAST(seats AS DECIMAL(18,6)),
+    seats, NULL, mrr_minor, NULL, NULL, 'per_unit', 'licensed',
+    'month', 1, NULL, NULL, counted_at, counted_at, recorded_at, _precedence, _line
+  FROM all_counts
 ),
 
 -- An end told after it happened holds from the end on, so that version is also one of that earlier instant.
@@ -96,8 +182,7 @@ subscription_facts AS (
   SELECT
     *,
     row_number() OVER (
-      PARTITION BY source, subscription_id
-      ORDER BY effective_at, recorded_at, _told_at, _precedence, _line
+      PARTITION BY source, subscription_id ORDER BY effective_at, recorded_at, _told_at, _precedence, _line
     ) AS ordinal
   FROM (
     SELECT *, _changed_at AS effective_at, _recorded_at AS recorded_at FROM subscriptions
@@ -110,23 +195,83 @@ item_facts AS (
   SELECT
     *,
     row_number() OVER (
-      PARTITION BY source, subscription_item_id
-      ORDER BY effective_at, recorded_at, _told_at, _precedence, _line
+      PARTITION BY source, subscription_item_id ORDER BY effective_at, recorded_at, _told_at, _precedence, _line
     ) AS ordinal
   FROM (
-    SELECT *, _changed_at AS effective_at, _recorded_at AS recorded_at
-    FROM raw_billing.subscription_items_versions
-    WHERE livemode
+    SELECT *, _changed_at AS effective_at, _recorded_at AS recorded_at FROM items_told
     UNION ALL
-    SELECT *, _deleted_at, greatest(_deleted_at, _recorded_at)
-    FROM raw_billing.subscription_items_versions
-    WHERE livemode AND _deleted_at < _changed_at
+    SELECT *, _deleted_at, greatest(_deleted_at, _recorded_at) FROM items_told WHERE _deleted_at < _changed_at
   ) AS told_and_removed
+),
+
+-- A plan for the future: known from when it was told, true from its start. A phase that had begun when it was told of
+-- says nothing that the items do not say.
+phase_facts AS (
+  SELECT *, _changed_at AS effective_at, _recorded_at AS recorded_at FROM raw_billing.subscription_schedules_versions WHERE livemode
+  UNION ALL
+  SELECT *, _deleted_at, greatest(_deleted_at, _recorded_at)
+  FROM raw_billing.subscription_schedules_versions
+  WHERE livemode AND _deleted_at < _changed_at
 ),
 
 -- An item may move from one subscription to another: both look at all its versions.
 subscription_item_pairs AS (
   SELECT DISTINCT source, subscription_id, subscription_item_id FROM item_facts
+),
+
+customers_of AS (
+  SELECT DISTINCT source, subscription_id, customer_id FROM subscriptions
+),
+
+-- Which organisation a customer is, what role a product has and whether a customer still exists is knowledge: it
+-- applies to all instants, from when it was known.
+organisations AS (
+  SELECT
+    source, customer_id, org_id,
+    CASE WHEN row_number() OVER of_customer > 1 THEN recorded_at END AS known_from,
+    lead(recorded_at) OVER of_customer AS known_to
+  FROM raw_billing.customer_organisation_versions
+  WINDOW of_customer AS (PARTITION BY source, customer_id ORDER BY recorded_at)
+),
+
+roles AS (
+  SELECT
+    source, product, CASE WHEN _deleted_at IS NULL THEN seat_role END AS seat_role, _floor AS known_from,
+    lead(_floor) OVER (PARTITION BY source, product ORDER BY _floor NULLS FIRST) AS known_to
+  FROM (
+    SELECT *
+    FROM raw_billing.seat_products
+    QUALIFY row_number() OVER (
+      PARTITION BY source, product, _floor ORDER BY _changed_at DESC, _recorded_at DESC, _precedence DESC, _line DESC
+    ) = 1
+  ) AS newest_of_each_load
+),
+
+customer_ends AS (
+  SELECT
+    source, customer_id, _recorded_at AS known_from, CASE WHEN NOT _absent THEN _deleted_at END AS deleted_at,
+    lead(_recorded_at) OVER (PARTITION BY source, customer_id ORDER BY _recorded_at) AS known_to,
+    min(CASE WHEN NOT _absent THEN _deleted_at END) OVER (PARTITION BY source, customer_id) AS first_deleted_at
+  FROM raw_billing.customers
+  QUALIFY row_number() OVER (PARTITION BY source, customer_id, _recorded_at ORDER BY _changed_at DESC, _precedence DESC) = 1
+    AND first_deleted_at IS NOT NULL
+),
+
+knowledge AS (
+  SELECT c.source, c.subscription_id, TIMESTAMP '1900-01-01' AS effective_at, o.known_from AS recorded_at
+  FROM organisations AS o
+  JOIN customers_of AS c ON c.source = o.source AND c.customer_id = o.customer_id
+  WHERE o.known_from IS NOT NULL
+  UNION ALL
+  SELECT f.source, f.subscription_id, TIMESTAMP '1900-01-01', r.known_from
+  FROM roles AS r
+  JOIN item_facts AS f
+    ON f.source = r.source AND f.seat_role = 'unknown' AND r.product IN (f.price_id, f.product_id, f.product_name)
+  WHERE r.known_from IS NOT NULL
+  UNION ALL
+  SELECT c.source, c.subscription_id, e.first_deleted_at, greatest(e.known_from, e.first_deleted_at)
+  FROM customer_ends AS e
+  JOIN customers_of AS c ON c.source = e.source AND c.customer_id = e.customer_id
 ),
 
 told AS (
@@ -135,20 +280,34 @@ told AS (
   SELECT p.source, p.subscription_id, f.effective_at, f.recorded_at
   FROM subscription_item_pairs AS p
   JOIN item_facts AS f ON f.source = p.source AND f.subscription_item_id = p.subscription_item_id
+  UNION
+  SELECT source, subscription_id, effective_at, recorded_at FROM phase_facts
+  UNION
+  SELECT source, subscription_id, effective_at, recorded_at FROM knowledge
 ),
 
+-- Instants that a version names itself. What was agreed beforehand is known beforehand; the rest is known when it comes.
 later_instants AS (
-  SELECT source, subscription_id, effective_at, recorded_at, end_at AS instant FROM subscription_facts
+  SELECT source, subscription_id, effective_at, end_at AS instant, greatest(end_at, recorded_at) AS recorded_at FROM subscription_facts
   UNION ALL
-  SELECT source, subscription_id, effective_at, recorded_at, cancel_requested_at FROM subscription_facts
+  SELECT source, subscription_id, effective_at, cancel_requested_at, greatest(cancel_requested_at, recorded_at) FROM subscription_facts
   UNION ALL
-  SELECT source, subscription_id, effective_at, recorded_at, current_period_start_at FROM subscription_facts
+  SELECT source, subscription_id, effective_at, current_period_start_at, greatest(current_period_start_at, recorded_at) FROM subscription_facts
   UNION ALL
-  SELECT source, subscription_id, effective_at, recorded_at, trial_end_at FROM subscription_facts WHERE status <> 'trialing'
+  SELECT source, subscription_id, effective_at, trial_end_at, greatest(trial_end_at, recorded_at)
+  FROM subscription_facts
+  WHERE status <> 'trialing'
   UNION ALL
-  SELECT p.source, p.subscription_id, f.effective_at, f.recorded_at, f._deleted_at
+  SELECT p.source, p.subscription_id, f.effective_at, f._deleted_at, greatest(f._deleted_at, f.recorded_at)
   FROM subscription_item_pairs AS p
   JOIN item_facts AS f ON f.source = p.source AND f.subscription_item_id = p.subscription_item_id
+  UNION ALL
+  SELECT p.source, p.subscription_id, f.effective_at, f.discount_end_at, f.recorded_at
+  FROM subscription_item_pairs AS p
+  JOIN item_facts AS f ON f.source = p.source AND f.subscription_item_id = p.subscription_item_id
+  WHERE f.discount_minor > 0
+  UNION ALL
+  SELECT source, subscription_id, effective_at, phase_start_at, recorded_at FROM phase_facts
 ),
 
 -- Every instant at which something changed, when the first word of it was known, and when the last word of what had
@@ -162,7 +321,7 @@ instants AS (
     FROM (
       SELECT source, subscription_id, effective_at, recorded_at, recorded_at AS told_at FROM told
       UNION ALL
-      SELECT source, subscription_id, instant, greatest(instant, recorded_at), CAST(NULL AS TIMESTAMP)
+      SELECT source, subscription_id, instant, recorded_at, CAST(NULL AS TIMESTAMP)
       FROM later_instants
       WHERE instant > effective_at
     ) AS every
@@ -211,10 +370,13 @@ subscription_in_force AS (
     o.effective_at AS in_force_at, o.recorded_at AS known, f.source, f.subscription_id, f.customer_id, f.status, f.currency, f.plan,
     f.started_at, f.trial_start_at, f.trial_end_at, f.current_period_start_at, f.current_period_end_at,
     f.earliest_period_end_at, f.cancel_at, f.cancel_requested_at, f.cancel_at_period_end, f.cancel_reason,
-    f.cancel_comment, f.pause_kind, f.end_at, f._told_at
+    f.cancel_comment, f.cancel_kind, f.pause_kind, least(f.end_at, e.deleted_at) AS end_at, f._told_at
   FROM subscription_ordinals AS o
   JOIN subscription_facts AS f
     ON f.source = o.source AND f.subscription_id = o.subscription_id AND f.ordinal = o.ordinal
+  LEFT JOIN customer_ends AS e
+    ON e.source = f.source AND e.customer_id = f.customer_id
+    AND e.known_from <= o.recorded_at AND (e.known_to IS NULL OR e.known_to > o.recorded_at)
 ),
 
 item_ordinals AS (
@@ -246,74 +408,162 @@ item_ordinals AS (
   GROUP BY p.source, p.subscription_id, s.subscription_item_id, p.effective_at, p.recorded_at
 ),
 
-item_in_force AS (
+items_in_force AS (
   SELECT
-    o.source, o.subscription_id, o.effective_at AS in_force_at, o.recorded_at AS known, f.subscription_id AS item_of,
-    f.product_name, f.seat_role, f.quantity, f.unit_amount_minor, f.recurring_minor, f.discount_minor,
-    f.billing_scheme, f.usage_type, f."interval", f.interval_count, f.current_period_end_at,
-    f._deleted_at IS NULL OR f._deleted_at > o.effective_at AS is_live
+    o.source, o.subscription_id, o.effective_at AS in_force_at, o.recorded_at AS known, f.subscription_item_id,
+    f.effective_at AS told_from, f.product_id, f.product_name, f.price_id, f.seat_role, f.seats, f.quantity,
+    f.unit_amount_minor, f.recurring_minor, f.discount_minor, f.discount_end_at, f.billing_scheme, f.usage_type,
+    f."interval", f.interval_count, f.current_period_end_at,
+    (f._deleted_at IS NULL OR f._deleted_at > o.effective_at) AND f.subscription_id = o.subscription_id AS is_live
   FROM item_ordinals AS o
   JOIN item_facts AS f
     ON f.source = o.source AND f.subscription_item_id = o.subscription_item_id AND f.ordinal = o.ordinal
 ),
 
-item_amounts AS (
+phases_in_force AS (
   SELECT
-    *,
-    is_live AND item_of = subscription_id AS counts,
-    usage_type = 'metered' OR seat_role = 'metered' AS is_metered,
+    p.source, p.subscription_id, p.effective_at AS in_force_at, p.recorded_at AS known, f.schedule_id, f.phase_no,
+    f.price_id, f.status, f.phase_start_at, f.phase_end_at, f.end_behavior, f.product_id, f.product_name, f.seat_role,
+    f.quantity, f.unit_amount_minor, f.recurring_minor, f."interval", f.interval_count, f._told_at,
+    f._deleted_at IS NULL OR f._deleted_at > p.effective_at AS is_live
+  FROM points AS p
+  JOIN phase_facts AS f
+    ON f.source = p.source AND f.subscription_id = p.subscription_id
+    AND f.effective_at <= p.effective_at AND f.recorded_at <= p.recorded_at
+  QUALIFY row_number() OVER (
+    PARTITION BY p.source, p.subscription_id, p.effective_at, p.recorded_at, f.schedule_id, f.phase_no, f.price_id
+    ORDER BY f.effective_at DESC, f.recorded_at DESC, f._told_at DESC, f._precedence DESC, f._line DESC
+  ) = 1
+),
+
+live_phases AS (
+  SELECT * FROM phases_in_force WHERE is_live AND status IN ('not_started', 'active')
+),
+
+-- Where a schedule ends the subscription: at the end of its last phase.
+planned_ends AS (
+  SELECT source, subscription_id, in_force_at, known, max(phase_end_at) AS planned_end_at
+  FROM live_phases
+  WHERE end_behavior = 'cancel'
+  GROUP BY source, subscription_id, in_force_at, known
+),
+
+-- The phase that has begun, unless an item was told anew since: then the items say what came of it.
+begun_phases AS (
+  SELECT b.source, b.subscription_id, b.in_force_at, b.known, b.phase_start_at
+  FROM (
+    SELECT source, subscription_id, in_force_at, known, max(phase_start_at) AS phase_start_at
+    FROM live_phases
+    WHERE phase_start_at <= in_force_at AND phase_start_at > _told_at
+    GROUP BY source, subscription_id, in_force_at, known
+  ) AS b
+  LEFT JOIN (
+    SELECT source, subscription_id, in_force_at, known, max(told_from) AS told_from
+    FROM items_in_force
+    GROUP BY source, subscription_id, in_force_at, known
+  ) AS t USING (source, subscription_id, in_force_at, known)
+  WHERE t.told_from IS NULL OR t.told_from < b.phase_start_at
+),
+
+lines AS (
+  SELECT
+    i.source, i.subscription_id, i.in_force_at, i.known, i.product_id, i.product_name, i.price_id, i.seat_role, i.seats,
+    i.quantity, i.unit_amount_minor, i.recurring_minor,
+    CASE WHEN i.discount_end_at IS NULL OR i.discount_end_at > i.in_force_at THEN i.discount_minor END AS discount_minor,
+    i.billing_scheme, i.usage_type, i."interval", i.interval_count, i.current_period_end_at, i.is_live
+  FROM items_in_force AS i
+  LEFT JOIN begun_phases AS b USING (source, subscription_id, in_force_at, known)
+  WHERE b.phase_start_at IS NULL
+  UNION ALL
+  SELECT
+    p.source, p.subscription_id, p.in_force_at, p.known,
+    coalesce(p.product_id, i.product_id), coalesce(p.product_name, i.product_name), p.price_id,
+    CASE WHEN p.seat_role = 'unknown' THEN coalesce(i.seat_role, 'unknown') ELSE p.seat_role END,
+    coalesce(p.quantity, i.seats), coalesce(p.quantity, i.quantity),
+    coalesce(p.unit_amount_minor, i.unit_amount_minor), p.recurring_minor,
+    NULL, coalesce(i.billing_scheme, 'per_unit'), coalesce(i.usage_type, 'licensed'),
+    coalesce(p."interval", i."interval"), CASE WHEN p."interval" IS NULL THEN i.interval_count ELSE p.interval_count END,
+    p.phase_end_at, true
+  FROM live_phases AS p
+  JOIN begun_phases AS b USING (source, subscription_id, in_force_at, known, phase_start_at)
+  LEFT JOIN (
+    SELECT *
+    FROM items_in_force
+    WHERE price_id IS NOT NULL
+    QUALIFY row_number() OVER (
+      PARTITION BY source, subscription_id, in_force_at, known, price_id ORDER BY is_live DESC, subscription_item_id
+    ) = 1
+  ) AS i USING (source, subscription_id, in_force_at, known, price_id)
+),
+
+line_amounts AS (
+  SELECT
+    l.source, l.subscription_id, l.in_force_at, l.known, l.product_name, l.seats, l.is_live, l.current_period_end_at,
+    l.interval_count,
+    coalesce(nullif(l.seat_role, 'unknown'), r1.seat_role, r2.seat_role, r3.seat_role, 'unknown') AS seat_role,
+    l.usage_type = 'metered' OR l.seat_role = 'metered' OR coalesce(r1.seat_role, r2.seat_role, r3.seat_role, '') = 'metered' AS is_metered,
     CASE
-      WHEN "interval" = 'month' AND interval_count = 1 THEN 'month'
-      WHEN "interval" = 'month' AND interval_count = 3 THEN 'quarter'
-      WHEN "interval" = 'month' AND interval_count = 12 OR "interval" = 'year' AND interval_count = 1 THEN 'year'
-      WHEN "interval" = 'month' AND interval_count = 24 OR "interval" = 'year' AND interval_count = 2 THEN 'two_years'
-      WHEN "interval" = 'week' AND interval_count = 1 OR "interval" = 'day' AND interval_count = 7 THEN 'week'
+      WHEN l."interval" = 'month' AND l.interval_count = 1 THEN 'month'
+      WHEN l."interval" = 'month' AND l.interval_count = 3 THEN 'quarter'
+      WHEN l."interval" = 'month' AND l.interval_count = 12 OR l."interval" = 'year' AND l.interval_count = 1 THEN 'year'
+      WHEN l."interval" = 'month' AND l.interval_count = 24 OR l."interval" = 'year' AND l.interval_count = 2 THEN 'two_years'
+      WHEN l."interval" = 'week' AND l.interval_count = 1 OR l."interval" = 'day' AND l.interval_count = 7 THEN 'week'
       ELSE 'other'
     END AS known_interval,
-    CASE "interval" WHEN 'month' THEN 12 WHEN 'year' THEN 1 WHEN 'week' THEN 52 ELSE 365 END AS intervals_in_a_year,
+    CASE l."interval" WHEN 'month' THEN 12 WHEN 'year' THEN 1 WHEN 'week' THEN 52 WHEN 'day' THEN 365 END AS intervals_in_a_year,
     CAST(
       CASE
-        WHEN recurring_minor IS NOT NULL THEN CAST(recurring_minor AS DECIMAL(28,4))
-        WHEN billing_scheme = 'per_unit'
-          THEN CAST(CAST(unit_amount_minor AS DECIMAL(20,8)) * CAST(quantity AS DECIMAL(15,6)) AS DECIMAL(28,4))
-      END - coalesce(CAST(discount_minor AS DECIMAL(28,4)), 0)
+        WHEN l."interval" IS NULL THEN NULL
+        WHEN l.recurring_minor IS NOT NULL THEN CAST(l.recurring_minor AS DECIMAL(28,4))
+        WHEN l.billing_scheme = 'per_unit'
+          THEN CAST(CAST(l.unit_amount_minor AS DECIMAL(20,8)) * CAST(l.quantity AS DECIMAL(15,6)) AS DECIMAL(28,4))
+      END - coalesce(CAST(l.discount_minor AS DECIMAL(28,4)), 0)
       AS DECIMAL(28,4)
     ) AS net_minor
-  FROM item_in_force
+  FROM lines AS l
+  LEFT JOIN roles AS r1
+    ON l.seat_role = 'unknown' AND r1.source = l.source AND r1.product = l.price_id
+    AND (r1.known_from IS NULL OR r1.known_from <= l.known) AND (r1.known_to IS NULL OR r1.known_to > l.known)
+  LEFT JOIN roles AS r2
+    ON l.seat_role = 'unknown' AND r2.source = l.source AND r2.product = l.product_id
+    AND (r2.known_from IS NULL OR r2.known_from <= l.known) AND (r2.known_to IS NULL OR r2.known_to > l.known)
+  LEFT JOIN roles AS r3
+    ON l.seat_role = 'unknown' AND r3.source = l.source AND r3.product = l.product_name
+    AND (r3.known_from IS NULL OR r3.known_from <= l.known) AND (r3.known_to IS NULL OR r3.known_to > l.known)
 ),
 
 items AS (
   SELECT
     source, subscription_id, in_force_at, known,
-    CAST(coalesce(sum(quantity) FILTER (WHERE counts AND list_contains($billing_seat_roles, seat_role)), 0) AS BIGINT) AS seats,
-    min(product_name) FILTER (WHERE counts AND list_contains($billing_seat_roles, seat_role)) AS seat_product,
-    min(product_name) FILTER (WHERE counts) AS any_product,
-    min(current_period_end_at) FILTER (WHERE counts) AS first_period_end_at,
+    CAST(coalesce(sum(seats) FILTER (WHERE is_live AND list_contains($billing_seat_roles, seat_role)), 0) AS BIGINT) AS seats,
+    min(product_name) FILTER (WHERE is_live AND list_contains($billing_seat_roles, seat_role)) AS seat_product,
+    min(product_name) FILTER (WHERE is_live) AS any_product,
+    min(current_period_end_at) FILTER (WHERE is_live) AS first_period_end_at,
     CASE
-      WHEN min(known_interval) FILTER (WHERE counts) = max(known_interval) FILTER (WHERE counts)
-        AND min(known_interval) FILTER (WHERE counts) <> 'other' THEN min(known_interval) FILTER (WHERE counts)
-      WHEN count(*) FILTER (WHERE counts) > 0 THEN 'year'
+      WHEN min(known_interval) FILTER (WHERE is_live) = max(known_interval) FILTER (WHERE is_live)
+        AND min(known_interval) FILTER (WHERE is_live) <> 'other' THEN min(known_interval) FILTER (WHERE is_live)
+      WHEN count(*) FILTER (WHERE is_live) > 0 THEN 'year'
     END AS billing_interval,
-    count(*) FILTER (WHERE counts AND NOT is_metered AND net_minor IS NULL) > 0 AS is_amount_unknown,
-    coalesce(sum(net_minor) FILTER (WHERE counts AND NOT is_metered), 0) AS own_minor,
+    count(*) FILTER (WHERE is_live AND NOT is_metered AND net_minor IS NULL) > 0 AS is_amount_unknown,
+    coalesce(sum(net_minor) FILTER (WHERE is_live AND NOT is_metered), 0) AS own_minor,
     coalesce(
       sum(
         CAST(CAST(net_minor * 10000 AS HUGEINT) * intervals_in_a_year // interval_count AS DECIMAL(38,0))
-      ) FILTER (WHERE counts AND NOT is_metered),
+      ) FILTER (WHERE is_live AND NOT is_metered),
       0
     ) AS year_minor_10000,
     coalesce(
-      min(known_interval) FILTER (WHERE counts) = max(known_interval) FILTER (WHERE counts)
-      AND min(known_interval) FILTER (WHERE counts) <> 'other',
+      min(known_interval) FILTER (WHERE is_live) = max(known_interval) FILTER (WHERE is_live)
+      AND min(known_interval) FILTER (WHERE is_live) <> 'other',
       true
     ) AS is_one_interval
-  FROM item_amounts
+  FROM line_amounts
   GROUP BY source, subscription_id, in_force_at, known
 ),
 
 states AS (
   SELECT
-    s.subscription_id,
+    coalesce(n.name, s.subscription_id) AS subscription_id,
     coalesce(o.org_id, s.customer_id) AS org_id,
     coalesce(s.plan, i.seat_product, i.any_product) AS plan,
     i.billing_interval,
@@ -323,7 +573,7 @@ states AS (
       WHEN i.is_one_interval THEN CAST(CAST(i.own_minor AS DECIMAL(28,4)) * m.unit AS DECIMAL(18,4))
       ELSE CAST(CAST(CAST(i.year_minor_10000 AS DECIMAL(33,0)) * CAST(0.0001 AS DECIMAL(5,4)) AS DECIMAL(28,4)) * m.unit AS DECIMAL(18,4))
     END AS amount,
-    s.currency,
+    coalesce(s.currency, $reporting_currency) AS currency,
     CASE
       WHEN s.status IN ('incomplete', 'incomplete_expired', 'future') THEN 'incomplete'
       WHEN s.end_at <= s.in_force_at THEN 'canceled'
@@ -335,13 +585,18 @@ states AS (
     s.in_force_at AS effective_at,
     s.known AS recorded_at,
     CASE
-      WHEN coalesce(s.cancel_requested_at, s._told_at) > s.in_force_at THEN NULL
+      WHEN coalesce(s.cancel_requested_at, s._told_at) > s.in_force_at THEN e.planned_end_at
       WHEN s.cancel_at IS NOT NULL THEN s.cancel_at
       WHEN s.cancel_at_period_end OR s.status = 'non_renewing'
         THEN coalesce(s.earliest_period_end_at, least(i.first_period_end_at, s.current_period_end_at))
+      ELSE e.planned_end_at
     END AS cancel_at,
     CASE WHEN s.cancel_requested_at <= s.in_force_at THEN s.cancel_requested_at END AS cancel_requested_at,
-    CASE WHEN coalesce(s.cancel_requested_at, s._told_at) <= s.in_force_at OR s.end_at <= s.in_force_at THEN s.cancel_reason END AS cancel_reason,
+    CASE
+      WHEN coalesce(s.cancel_requested_at, s._told_at) > s.in_force_at AND (s.end_at IS NULL OR s.end_at > s.in_force_at) THEN NULL
+      WHEN s.cancel_kind = 'involuntary' THEN 'payment_failed'
+      ELSE s.cancel_reason
+    END AS cancel_reason,
     CASE WHEN coalesce(s.cancel_requested_at, s._told_at) <= s.in_force_at OR s.end_at <= s.in_force_at THEN s.cancel_comment END AS cancel_comment,
     CASE WHEN s.current_period_start_at <= s.in_force_at THEN s.current_period_start_at END AS term_start,
     CASE
@@ -353,13 +608,18 @@ states AS (
   FROM subscription_in_force AS s
   LEFT JOIN items AS i
     ON i.source = s.source AND i.subscription_id = s.subscription_id AND i.in_force_at = s.in_force_at AND i.known = s.known
-  LEFT JOIN raw_billing.customer_organisations AS o ON o.source = s.source AND o.customer_id = s.customer_id
+  LEFT JOIN planned_ends AS e
+    ON e.source = s.source AND e.subscription_id = s.subscription_id AND e.in_force_at = s.in_force_at AND e.known = s.known
+  LEFT JOIN organisations AS o
+    ON o.source = s.source AND o.customer_id = s.customer_id
+    AND (o.known_from IS NULL OR o.known_from <= s.known) AND (o.known_to IS NULL OR o.known_to > s.known)
+  LEFT JOIN raw_billing.subscription_names AS n ON n.source = s.source AND n.subscription_id = s.subscription_id
   LEFT JOIN (
     SELECT
       currency,
       CAST(CASE exponent WHEN 0 THEN 1 WHEN 2 THEN 0.01 WHEN 3 THEN 0.001 ELSE 0.0001 END AS DECIMAL(5,4)) AS unit
     FROM raw_billing.currencies
-  ) AS m ON m.currency = s.currency
+  ) AS m ON m.currency = coalesce(s.currency, $reporting_currency)
 ),
 
 described AS (

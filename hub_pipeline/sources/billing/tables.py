@@ -97,10 +97,11 @@ def _ensure_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     # what was known, so the table keeps the change as it was told and this view adds the row dated by creation
     # (_told_at keeps the change time).
     created = f"CAST({ident(table.created)} AS TIMESTAMP)"
+    told = "greatest(entered_at, _floor)" if "entered_at" in table.columns else "_floor"
     connection.execute(
         f"CREATE OR REPLACE VIEW raw_billing.{ident(table.name + '_versions')} AS "
         f"SELECT *, _changed_at AS _told_at FROM {name} UNION ALL "
-        f"SELECT * REPLACE ({created} AS _changed_at, greatest({created}, _floor) AS _recorded_at), _changed_at FROM "
+        f"SELECT * REPLACE ({created} AS _changed_at, greatest({created}, {told}) AS _recorded_at), _changed_at FROM "
         f"(SELECT * FROM {name} QUALIFY _changed_at = min(_changed_at) OVER (PARTITION BY {key} "
-        f"ORDER BY coalesce(_floor, TIMESTAMP '1900-01-01'))) WHERE {created} < _changed_at AND NOT _absent"
+        f"ORDER BY coalesce({told}, TIMESTAMP '1900-01-01'))) WHERE {created} < _changed_at AND NOT _absent"
     )

@@ -2,7 +2,7 @@
 
 A row with ``updated_at`` is a version of its own. A row without is what the extract saw at its date; a full file adds
 it only where it differs from what was in force, a delta always. A full file deletes the records it leaves out, and
-brings back those that had been left out before.
+brings back those that had been left out before; a record whose row was quarantined was listed and is not deleted.
 
 Files are believed in the order of their precedence: the extract's date, full before delta, the file's number, its
 content. A file is compared with what the files before it in that order had told, and what it puts between them and the
@@ -90,6 +90,7 @@ class _Appending:
             "run_id": load.run_id,
             "rank": rank,
         }
+        self._entered_at = "entered_at" if "entered_at" in table.columns else "NULL::TIMESTAMP"
 
     def append(self) -> Appended:
         """Everything, in order."""
@@ -117,7 +118,8 @@ class _Appending:
         differs = "a._hash <> b._hash" if self._kind == "full" else "true"
         self._run(
             f"CREATE OR REPLACE TEMP TABLE billing_seen AS SELECT a.* FROM ("
-            f"SELECT * FROM billing_accepted QUALIFY row_number() OVER (PARTITION BY {self._key} "
+            f"SELECT * FROM billing_accepted AS l WHERE updated_at IS NULL OR EXISTS (SELECT 1 FROM billing_before AS b "
+            f"WHERE b._absent AND {self._same('b', 'l')}) QUALIFY row_number() OVER (PARTITION BY {self._key} "
             f"ORDER BY updated_at DESC NULLS LAST) = 1) AS a LEFT JOIN billing_before AS b "
             f"ON {self._same('a', 'b')} WHERE CASE WHEN b._row IS NULL THEN a.updated_at IS NULL "
             f"WHEN b._absent THEN a.updated_at IS NULL OR {came_back} "
@@ -129,7 +131,8 @@ class _Appending:
         if self._is_list:
             self._run(
                 "INSERT INTO billing_gone SELECT b.* FROM billing_before AS b WHERE b._is_live AND NOT EXISTS "
-                f"(SELECT 1 FROM billing_accepted AS a WHERE {self._same('a', 'b')})"
+                f"(SELECT 1 FROM billing_accepted AS a WHERE {self._same('a', 'b')}) AND NOT EXISTS "
+                f"(SELECT 1 FROM billing_unread AS u WHERE {self._same('u', 'b')})"
             )
             deleted = self._insert(
                 f"SELECT v.* FROM {self._name} AS v JOIN billing_gone AS b ON b._row = v.rowid",
@@ -207,9 +210,10 @@ class _Appending:
     def _insert(
         self, rows: str, changed_at: str, deleted_at: str, absent: str, rank: str = "$rank", **more: object
     ) -> int:
+        entered_at = "NULL::TIMESTAMP" if absent == "true" else self._entered_at
         return self._run(
             f"INSERT INTO {self._name} ({self._payload}, {idents(BOOKKEEPING)}) "
-            f"SELECT {self._payload}, {changed_at}, greatest({changed_at}, $floor::TIMESTAMP), {deleted_at}, {absent}, "
+            f"SELECT {self._payload}, {changed_at}, greatest({changed_at}, {entered_at}, $floor::TIMESTAMP), {deleted_at}, {absent}, "
             f"$floor::TIMESTAMP, _hash, {rank}::VARCHAR, $file_no, _line, $run_id FROM ({rows}) AS x",
             **more,
         )

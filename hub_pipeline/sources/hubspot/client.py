@@ -22,6 +22,7 @@ from hub_pipeline.settings import Environment, HubSpot
 from hub_pipeline.sources.transport import (
     BoundedPool,
     Budget,
+    NoAnswerError,
     Pacer,
     Reply,
     Tally,
@@ -187,12 +188,21 @@ def ids_of(records: Sequence[msgspec.Raw]) -> list[str]:
     return [_ID.decode(record).id for record in records]
 
 
+def _failed(asked: Sequence[str], reply: BatchReply) -> list[str]:
+    """Ids of a batch that are neither in the answer nor said not to exist."""
+    if all(error.category == "OBJECT_NOT_FOUND" for error in reply.errors):
+        return []
+    told = {i for error in reply.errors if error.category == "OBJECT_NOT_FOUND" for i in error.context.ids}
+    told.update(ids_of(reply.results))
+    return [i for i in asked if i not in told]
+
+
 def observe_limits(pacer: Pacer, headers: Mapping[str, str]) -> None:
     """Read HubSpot's rate headers into the pacer; search answers have none."""
 
     def number(name: str) -> int | None:
         text = headers.get(f"X-HubSpot-RateLimit-{name}", "")
-        return int(text) if text.isdigit() else None
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
     interval = number("Interval-Milliseconds")
     pacer.observe(number("Max"), interval / 1000 if interval else None, number("Remaining"))
@@ -341,12 +351,31 @@ class HubSpotClient:
         archived: bool = False,
         tally: Tally | None = None,
     ) -> BatchReply:
-        """Records by id, at most `PAGE` of them (`HISTORY_PAGE` with history)."""
+        """Records by id, at most `PAGE` of them (`HISTORY_PAGE` with history); those that do not exist are absent.
+
+        Records that failed for another reason are asked for once more.
+
+        Raises:
+            NoAnswerError: some failed again, which says nothing about whether they exist.
+        """
         path = f"/crm/objects/{self._version}/{quote(object_type, safe='')}/batch/read?{_query(archived=archived)}"
-        body: dict[str, Any] = {"inputs": [{"id": i} for i in ids], "properties": list(properties)}
+        body: dict[str, Any] = {"properties": list(properties)}
         if history:
             body["propertiesWithHistory"] = list(history)
-        return self.transport.ask("POST", path, BATCHES, body=body, tally=tally)
+        results: list[msgspec.Raw] = []
+        wanted = list(ids)
+        for _ in range(2):
+            body["inputs"] = [{"id": i} for i in wanted]
+            reply = self.transport.ask("POST", path, BATCHES, body=body, tally=tally)
+            results += reply.results
+            wanted = _failed(wanted, reply)
+            if not wanted:
+                return BatchReply(results)
+        shown = ", ".join(wanted[:5]) + (" and more" if len(wanted) > 5 else "")
+        raise NoAnswerError(
+            f"HubSpot could not read {len(wanted)} records of {object_type} ({shown}). {self.budget.kept}; "
+            "run again later."
+        )
 
     def search(self, object_type: str, body: Mapping[str, Any], tally: Tally | None = None) -> SearchReply:
         """Live records that match, at most `SEARCH_PAGE` of them, as the search index has them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hub_pipeline.sources.stripe.convert import convert
+from hub_pipeline.sources.stripe.conversion import convert
 from hub_pipeline.sources.stripe.extraction import extract
 from hub_pipeline.sources.stripe.streams import all_streams, ensure, streams
 

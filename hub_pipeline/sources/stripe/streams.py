@@ -1,7 +1,7 @@
 """What the raw tables of Stripe look like, and how a landed line becomes their rows.
 
 A record is kept as the JSON that Stripe sent (``payload``), because the terms of its fields change with the API
-version; `hub_pipeline.sources.stripe.convert` makes rows of the billing contract of it.
+version; `hub_pipeline.sources.stripe.conversion` makes rows of the billing contract of it.
 """
 
 from __future__ import annotations

@@ -33,6 +33,9 @@ from hub_pipeline.warehouse.sql import ident, idents, literal
 #: Below the data folder. Kept for ever: raw_billing can be filled from it anew.
 FOLDER = "stripe"
 
+#: How times are written: naive UTC to the microsecond.
+_TIME = "'%Y-%m-%dT%H:%M:%S.%fZ'"
+
 
 def convert(
     connection: duckdb.DuckDBPyConnection,
@@ -154,7 +157,7 @@ def _write(
         for name in CONTRACT:
             table = contract()[name]
             path = _file(folder, name, load)
-            _sequence(connection, settings, load, table)
+            _sequence(connection, load, table)
             if _copy_new(connection, table, path, listed_before):
                 files.append(_incoming(path))
     except duckdb.Error as error:
@@ -168,38 +171,33 @@ def _write(
     return files
 
 
-def _typed(table: Table, of: str) -> str:
-    """SQL of the content of a row of texts, as the contract reads it; times of the row itself are no content."""
-    parts = []
-    for column in table.columns.values():
-        if column.name == "updated_at":
-            continue
-        text = f"nullif({of}.{ident(column.name)}, '')"
-        if column.default is not None:
-            text = f"coalesce({text}, {literal(column.default)})"
-        parts.append(f"coalesce(CAST({column.cast(text)} AS VARCHAR), '~')")
-    return f"md5(concat_ws(chr(31), {', '.join(parts)}))"
+def _canonical(table: Table, name: str, value: str) -> str:
+    """SQL of the one way to write a value of Stripe's or of raw_billing's, so that equal values are equal texts."""
+    column = table.columns[name]
+    text = f"nullif(CAST({value} AS VARCHAR), '')"
+    if column.type == "timestamp":
+        seconds = f"make_timestamp(1000000 * TRY_CAST({text} AS BIGINT))"
+        text = f"coalesce(strftime({seconds}, {_TIME}), {text})"
+    elif column.type in ("decimal", "unit_minor"):
+        text = f"coalesce(regexp_replace(CAST(TRY_CAST({text} AS DECIMAL(38,12)) AS VARCHAR), '\\.?0+$', ''), {text})"
+    elif column.type == "currency":
+        text = f"upper({text})"
+    return text if column.default is None else f"coalesce({text}, {literal(column.default)})"
 
 
-def _sequence(
-    connection: duckdb.DuckDBPyConnection, settings: Settings, load: LoadContext, table: Table
-) -> None:
+def _sequence(connection: duckdb.DuckDBPyConnection, load: LoadContext, table: Table) -> None:
     """Make ``temp.stripe_sequence``: every state of every record with its moment, known ones included."""
     source = f"stripe_rows_{table.name}"
     has = {row[0] for row in connection.execute(f"DESCRIBE {source}").fetchall()}
     keys = idents(table.key)
     columns = [name for name in table.columns if name != "updated_at"]
     told = ", ".join(
-        f"CAST({ident(c)} AS VARCHAR) AS {ident(c)}" if c in has else f"NULL::VARCHAR AS {ident(c)}"
-        for c in columns
+        f"{_canonical(table, c, ident(c) if c in has else 'NULL')} AS {ident(c)}" for c in columns
     )
-    known = ", ".join(f"{_as_text(table, c)} AS {ident(c)}" for c in columns)
-    parameters = {
-        "zone": settings.zone.key,
-        "seen_at": load.close - timedelta(microseconds=1),
-    }
+    known = ", ".join(f"{_canonical(table, c, _as_text(table, c))} AS {ident(c)}" for c in columns)
+    content = ", ".join(f"coalesce(e.{ident(c)}, '~')" for c in columns)
+    seen_at = load.close - timedelta(microseconds=1)
     gone = _gone(table)
-    created = table.columns[table.created].cast(f"e.{ident(table.created)}")
     statement = f"""
         CREATE OR REPLACE TEMP TABLE stripe_sequence AS
         WITH known AS (
@@ -230,16 +228,17 @@ def _sequence(
         every AS (
             SELECT * FROM moved UNION ALL SELECT * FROM listed UNION ALL SELECT * FROM missing
         )
-        SELECT e.*, {_typed(table, "e")} AS content, {created} AS made_at FROM every AS e
+        SELECT e.*, concat_ws(chr(31), {content}) AS content,
+            TRY_CAST(e.{ident(table.created)} AS TIMESTAMP) AS made_at FROM every AS e
         """
-    connection.execute(statement, {name: v for name, v in parameters.items() if f"${name}" in statement})
+    connection.execute(statement, {"seen_at": seen_at})
 
 
 def _deleted_at(table: Table) -> str:
     if "deleted_at" not in table.columns:
         return ""
     moment = "greatest($seen_at, m.true_at + INTERVAL 1 MICROSECOND)"
-    return f", strftime({moment}, '%Y-%m-%dT%H:%M:%S.%fZ') AS deleted_at"
+    return f", strftime({moment}, {_TIME}) AS deleted_at"
 
 
 def _gone(table: Table) -> str:
@@ -261,8 +260,8 @@ def _as_text(table: Table, column: str) -> str:
         return "CAST(is_deleted OR _deleted_at IS NOT NULL AS VARCHAR)"
     value = ident(column)
     if table.columns[column].type == "timestamp":
-        return f"strftime({value}, '%Y-%m-%dT%H:%M:%S.%fZ')"
-    return f"CAST({value} AS VARCHAR)"
+        return f"strftime({value}, {_TIME})"
+    return value
 
 
 def _copy_new(connection: duckdb.DuckDBPyConnection, table: Table, path: Path, listed_before: object) -> bool:
@@ -285,9 +284,9 @@ def _copy_new(connection: duckdb.DuckDBPyConnection, table: Table, path: Path, l
             END AS true_at)
             FROM dated WHERE rank > 0 AND content IS DISTINCT FROM content_before
         )
-        SELECT {idents(columns)}, strftime(true_at, '%Y-%m-%dT%H:%M:%S.%fZ') AS updated_at,
+        SELECT {idents(columns)}, strftime(true_at, {_TIME}) AS updated_at,
             CASE WHEN rank IN (1, 3) AND at_before IS NOT NULL
-                THEN strftime(greatest(at_before, least($listed_before::TIMESTAMP, true_at)), '%Y-%m-%dT%H:%M:%S.%fZ')
+                THEN strftime(greatest(at_before, least($listed_before::TIMESTAMP, true_at)), {_TIME})
             END AS happened_after
         FROM fresh ORDER BY {keys}, true_at
     """

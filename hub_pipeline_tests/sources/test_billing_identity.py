@@ -1,0 +1,193 @@
+"""Which organisation a customer is: explicit references first, then the listed rules, and what stays unmatched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import pytest
+
+from hub_pipeline.sources.billing.identity import RULES
+from hub_pipeline_tests.sources.billing_folder import SUBSCRIPTIONS, BillingFolder
+
+EARLY = datetime(2025, 1, 1)
+ORGANISATIONS = "id, organisation_id, domain, stripe_id, _recorded_at"
+
+
+def hubspot(billing: BillingFolder, *organisations: tuple[str, str, str, str, datetime]) -> None:
+    """Versions of HubSpot organisations: id, external id, domain, billing customer, when it became known."""
+    billing.connection.execute(
+        "CREATE SCHEMA IF NOT EXISTS raw_hubspot; CREATE TABLE IF NOT EXISTS raw_hubspot.organisations (id VARCHAR, "
+        "organisation_id VARCHAR, domain VARCHAR, stripe_id VARCHAR, _recorded_at TIMESTAMP, _changed_at TIMESTAMP, "
+        "_run_id VARCHAR)"
+    )
+    for one in organisations:
+        billing.connection.execute(
+            "INSERT INTO raw_hubspot.organisations VALUES (?, ?, ?, ?, ?, ?, 'r')", [*one, one[4]]
+        )
+
+
+def matched(
+    billing: BillingFolder, columns: str = "customer_id, org_id, matched_by"
+) -> list[tuple[object, ...]]:
+    return billing.rows(
+        f"SELECT {columns} FROM raw_billing.customer_organisations ORDER BY source, customer_id"
+    )
+
+
+def test_each_rule_matches_what_it_says_and_the_first_that_names_one_organisation_wins(
+    folder: Callable[..., BillingFolder],
+) -> None:
+    billing = folder(
+        billing={"metadata_keys": ["org"], "match_email_domain": True},
+        hubspot={"objects": {"organisations": {"object_type": "2-1", "properties": {
+            "external_id": "organisation_id", "domain": "domain", "billing_customer_id": "stripe_id",
+        }}}},
+    )  # fmt: skip
+    hubspot(
+        billing,
+        ("501", "x", "a.com", "", EARLY),
+        ("502", "acme", "b.com", "", EARLY),
+        ("503", "same", "c.com", "", EARLY),
+        ("504", "same", "c.com", "", EARLY),
+        ("505", "meta", "", "by_property", EARLY),
+        ("506", "", "alone.com", "", EARLY),
+        ("507", "", "shared.com", "", EARLY),
+        ("508", "", "gmail.com", "", EARLY),
+    )
+    billing.put("customers__2026-10-31.csv", [
+        "customer_id,organisation_ref,email,metadata",
+        "by_id,501,x@b.com,",
+        "by_external,acme,,",
+        "by_hand,501,,",
+        "by_metadata,,,\"{\"\"org\"\": \"\"meta\"\"}\"",
+        "by_property,,,",
+        "by_domain,,Eva@Alone.com,",
+        "ambiguous,same,,",
+        "ambiguous_domain,,x@c.com,",
+        "shared_1,,x@shared.com,",
+        "shared_2,,y@shared.com,",
+        "free_mail,,x@gmail.com,",
+        "nowhere,999,,",
+    ])  # fmt: skip
+    billing.put("identities__2026-10-31.csv", ["source,key,org_id,relation", "crm,by_hand,503,customer"])
+    billing.put("subscriptions__2026-10-31.csv", [SUBSCRIPTIONS, "s1,only_here,active,USD,2026-01-01,"])
+    billing.run()
+    found = {customer: (org, rule) for customer, org, rule in matched(billing)}
+    assert found == {
+        "by_hand": ("503", "identity_file"),
+        "by_id": ("501", "organisation_id"),
+        "by_external": ("502", "external_id"),
+        "by_metadata": ("505", "metadata"),
+        "by_property": ("505", "customer_property"),
+        "by_domain": ("506", "email_domain"),
+        **{
+            name: (f"billing:{name}", "none")
+            for name in ("ambiguous", "ambiguous_domain", "shared_1", "shared_2", "free_mail", "nowhere", "only_here")
+        },
+    }  # fmt: skip
+    assert {rule for _, rule in found.values()} == set(RULES)
+
+
+def test_unmatched_customers_are_listed_with_a_hint_that_never_matches(billing: BillingFolder) -> None:
+    hubspot(billing, ("501", "x", "acme.com", "", EARLY))
+    billing.put("customers__2026-10-31.csv", [
+        "customer_id,name,email,organisation_ref,parent_customer_ref",
+        "c1,Acme,eva@acme.com,,", "c2,Acme Labs,,,c3", "c3,Acme,,x,", "c4,Who,,gone,",
+    ])  # fmt: skip
+    billing.run()
+    assert billing.rows(
+        "SELECT customer_id, name, org_id, hint_org_id, hint FROM raw_billing.unmatched_customers ORDER BY 1"
+    ) == [
+        ("c1", "Acme", "billing:c1", "501", "the same e-mail domain"),
+        ("c2", "Acme Labs", "billing:c2", "501", "the organisation of its parent customer"),
+        ("c4", "Who", "billing:c4", None, None),
+    ]
+
+
+def test_without_hubspot_a_customer_is_its_own_organisation(billing: BillingFolder) -> None:
+    billing.put("subscriptions__2026-10-31.csv", [SUBSCRIPTIONS, "s1,c1,active,USD,2026-01-01,"])
+    billing.run()
+    assert matched(billing) == [("c1", "c1", "none")]
+
+
+def test_a_reference_that_changes_leaves_what_was_known_before(billing: BillingFolder) -> None:
+    hubspot(billing, ("501", "", "", "", EARLY), ("502", "", "", "", EARLY))
+    rows = "customer_id,organisation_ref,created_at,updated_at"
+    billing.put("customers__2026-10-30__delta.csv", [rows, "c1,501,2026-01-01,2026-01-01"])
+    billing.run(publish=True)
+    billing.put("customers__2026-10-31__delta.csv", [rows, "c1,502,2026-01-01,2026-10-20"])
+    billing.run()
+    assert billing.rows(
+        "SELECT org_id, recorded_at FROM raw_billing.customer_organisation_versions ORDER BY recorded_at"
+    ) == [("501", datetime(2026, 1, 1)), ("502", datetime(2026, 11, 1))]
+
+
+@pytest.mark.parametrize("known_first", ["customer", "organisation"])
+def test_a_match_holds_from_the_instant_both_sides_were_known(
+    billing: BillingFolder, known_first: str
+) -> None:
+    of_hubspot = datetime(2026, 1, 1) if known_first == "organisation" else datetime(2026, 6, 1)
+    of_billing = "2026-06-01" if known_first == "organisation" else "2026-01-01"
+    hubspot(billing, ("500", "", "", "", EARLY), ("501", "", "", "", of_hubspot))
+    billing.put(
+        "customers__2026-10-31__delta.csv",
+        ["customer_id,organisation_ref,created_at,updated_at", f"c1,501,{of_billing},{of_billing}"],
+    )
+    billing.run()
+    versions = billing.rows(
+        "SELECT org_id, recorded_at FROM raw_billing.customer_organisation_versions ORDER BY recorded_at"
+    )
+    before = [("billing:c1", datetime(2026, 1, 1))] if known_first == "customer" else []
+    assert versions == [*before, ("501", datetime(2026, 6, 1))]
+
+
+def test_two_billing_systems_with_the_same_ids_are_told_apart_and_the_first_keeps_its_own(
+    billing: BillingFolder,
+) -> None:
+    row = "s1,c1,active,USD,2026-01-01,2026-02-01"
+    billing.put("subscriptions__2026-10-30.csv", [SUBSCRIPTIONS, row])
+    billing.run(publish=True)
+    other = billing.folder.parent / "apple"
+    other.mkdir()
+    (other / "subscriptions__2026-10-31.csv").write_text(f"{SUBSCRIPTIONS}\n{row}\n")
+    billing.run()
+    assert billing.rows("SELECT source, name FROM raw_billing.subscription_names ORDER BY 1") == [
+        ("apple", "apple:s1"),
+        ("crm", "s1"),
+    ]
+    assert matched(billing, "source, customer_id, org_id") == [
+        ("apple", "c1", "apple:c1"),
+        ("crm", "c1", "c1"),
+    ]
+
+
+def test_the_organisation_of_a_daily_count_is_what_the_count_calls_it(billing: BillingFolder) -> None:
+    hubspot(billing, ("501", "acme", "", "", EARLY))
+    billing.put(
+        "daily_seats__2026-10-31.csv",
+        ["organisation_ref,snapshot_date,seats", "acme,2026-10-31,12", "501,2026-10-31,3", "b,2026-10-31,1"],
+    )
+    billing.run()
+    assert matched(billing) == [
+        ("501", "501", "organisation_id"),
+        ("acme", "501", "external_id"),
+        ("b", "billing:b", "none"),
+    ]
+
+
+def test_an_identity_line_that_is_taken_away_no_longer_holds_from_then_on(billing: BillingFolder) -> None:
+    hubspot(billing, ("501", "", "", "", EARLY), ("502", "", "", "", EARLY))
+    header = "source,key,org_id,relation"
+    billing.put("customers__2026-10-29.csv", ["customer_id,organisation_ref,created_at", "c1,501,2026-01-01"])
+    billing.put("identities__2026-10-30.csv", [header, "crm,c1,502,", "hubspot,9,501,merged_into"])
+    billing.put("identities__2026-10-31.csv", [header, "hubspot,9,501,merged_into"])
+    billing.run()
+    end = timedelta(microseconds=1)
+    assert billing.rows(
+        "SELECT org_id, matched_by, recorded_at FROM raw_billing.customer_organisation_versions ORDER BY recorded_at"
+    ) == [
+        ("501", "organisation_id", datetime(2026, 1, 1)),
+        ("502", "identity_file", datetime(2026, 10, 31) - end),
+        ("501", "organisation_id", datetime(2026, 11, 1) - end),
+    ]

@@ -1,0 +1,460 @@
+"""The views that turn a portal's properties and their history into what the models read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hub_pipeline.settings import Settings
+from hub_pipeline.sources import billing
+from hub_pipeline.warehouse.mapping import create_mapped_views
+from hub_pipeline.warehouse.property_history import timeline_sql
+
+START = datetime(2026, 1, 1)
+BOOKKEEPING = (
+    "_changed_at TIMESTAMP, _recorded_at TIMESTAMP, _archived_at TIMESTAMP, _deleted_at TIMESTAMP, "
+    "_merged_into VARCHAR, _hash VARCHAR, _run_id VARCHAR"
+)
+
+
+def at(day: float) -> datetime:
+    """An instant so many days after the start."""
+    return START + timedelta(days=day)
+
+
+class Portal:
+    """Raw tables of a portal whose organisations carry what they pay for, filled by hand."""
+
+    def __init__(self, mapping: Mapping[str, str], **more: Any) -> None:
+        self.settings = Settings.model_validate(
+            {
+                **more,
+                "hubspot": {
+                    "objects": {"organisations": {"object_type": "2-1", "properties": dict(mapping)}},
+                    "associations": [],
+                },
+            }
+        )
+        self.connection = duckdb.connect()
+        self.connection.execute("SET TimeZone = 'UTC'; SET threads = 1; CREATE SCHEMA raw_hubspot")
+        columns = "".join(f', "{name}" VARCHAR' for name in dict.fromkeys(mapping.values()) if name)
+        self.connection.execute(
+            f"CREATE TABLE raw_hubspot.organisations (id VARCHAR, created_at TIMESTAMP{columns}, {BOOKKEEPING})"
+        )
+        self.connection.execute(
+            "CREATE TABLE raw_hubspot.property_history (object VARCHAR, id VARCHAR, property VARCHAR, "
+            f"changed_at TIMESTAMP, value VARCHAR, {BOOKKEEPING})"
+        )
+        self.connection.execute(
+            "CREATE TABLE raw_hubspot.merges (object VARCHAR, loser_id VARCHAR, winner_id VARCHAR)"
+        )
+        billing.ensure(self.connection)
+
+    def told(
+        self,
+        property_: str,
+        day: float,
+        value: str,
+        *,
+        known: float | None = None,
+        org: str = "1",
+        run: str = "r1",
+    ) -> None:
+        """HubSpot's history of a property: what it was set to, and when we learned it (default: at once)."""
+        self.connection.execute(
+            "INSERT INTO raw_hubspot.property_history (object, id, property, changed_at, value, _recorded_at, _run_id) "
+            "VALUES ('organisations', $id, $p, $at, $value, $known, $run)",
+            {"id": org, "p": property_, "at": at(day), "value": value, "run": run}
+            | {"known": at(day if known is None else known)},
+        )
+
+    def seen(self, changed: float, *, known: float, org: str = "1", run: str = "r1", **values: Any) -> None:
+        """A version of a record as it was read."""
+        row = {
+            "id": org,
+            "created_at": at(0),
+            "_changed_at": at(changed),
+            "_recorded_at": at(known),
+            "_run_id": run,
+        }
+        row |= values
+        names = ", ".join(f'"{name}"' for name in row)
+        marks = ", ".join(f"${number}" for number in range(1, len(row) + 1))
+        self.connection.execute(
+            f"INSERT INTO raw_hubspot.organisations ({names}) VALUES ({marks})", list(row.values())
+        )
+
+    def billed(self, org: str, known: float) -> None:
+        """Billing has a subscription of the organisation from then on."""
+        customer = f"cus_{org}"
+        self.connection.execute(
+            "INSERT INTO raw_billing.subscriptions (source, subscription_id, customer_id, livemode, started_at, "
+            "_changed_at, _recorded_at, _floor, _absent) VALUES ('stripe', $s, $c, true, $at, $at, $at, $at, false)",
+            {"s": f"sub_{org}", "c": customer, "at": at(known)},
+        )
+        self.connection.execute(
+            "INSERT INTO raw_billing.customer_organisations (source, customer_id, org_id, matched_by) "
+            "VALUES ('stripe', $c, $org, 'organisation_id')",
+            {"c": customer, "org": org},
+        )
+
+    def rows(self, query: str, **values: Any) -> list[tuple[Any, ...]]:
+        create_mapped_views(self.connection, self.settings)
+        return self.connection.execute(query, values or None).fetchall()
+
+    def versions(self, *columns: str) -> list[tuple[Any, ...]]:
+        """Columns of all versions of the subscriptions, in order."""
+        return self.rows(
+            f"SELECT {', '.join(columns)} FROM raw_hubspot.organisations_subscriptions "
+            "ORDER BY subscription_id, effective_at, recorded_at"
+        )
+
+
+SOLD = {"seats": "seats", "mrr": "mrr", "plan": "plan"}
+
+
+@pytest.fixture
+def portal() -> Iterator[Portal]:
+    one = Portal(SOLD)
+    yield one
+    one.connection.close()
+
+
+def test_each_change_of_a_property_is_a_version_and_the_others_carry_on(portal: Portal) -> None:
+    for name, value in (("seats", "10"), ("mrr", "200"), ("plan", "team")):
+        portal.told(name, 1, value)
+    portal.told("seats", 40, "30")
+    portal.told("mrr", 41, "600.50")
+    portal.seen(41, known=0, seats="30", mrr="600.50", plan="team")
+    assert portal.versions("effective_at", "recorded_at", "seats", "amount", "plan", "status", "source") == [
+        (at(1), at(1), 10, Decimal(200), "team", "active", "hubspot"),
+        (at(40), at(40), 30, Decimal(200), "team", "active", "hubspot"),
+        (at(41), at(41), 30, Decimal("600.5"), "team", "active", "hubspot"),
+    ]
+
+
+def test_what_cannot_be_read_is_unknown_and_counted_and_never_guessed(portal: Portal) -> None:
+    for day, seats, mrr in ((1, "10", "200"), (2, "N/A", "1,200"), (3, "12.5", "$90"), (4, " 15.0 ", "1e3")):
+        portal.told("seats", day, seats)
+        portal.told("mrr", day, mrr)
+    portal.seen(4, known=0, seats=" 15.0 ", mrr="1e3", plan="")
+    assert portal.versions("seats", "amount", "status") == [
+        (10, Decimal(200), "active"),
+        (None, None, "active"),
+        (15, None, "active"),
+    ]
+    assert portal.rows("SELECT column_name, property, value FROM raw_hubspot.organisations_unread") == [
+        ("mrr", "mrr", "1e3")
+    ]
+
+
+def test_nothing_sold_is_the_end_and_something_sold_again_a_new_beginning(portal: Portal) -> None:
+    portal.told("mrr", 1, "200")
+    portal.told("mrr", 30, "0")
+    portal.told("seats", 30, "0")
+    portal.told("mrr", 80, "100")
+    assert portal.versions("effective_at", "status", "ended_at") == [
+        (at(1), "active", None),
+        (at(30), "canceled", at(30)),
+        (at(80), "active", None),
+    ]
+
+
+def test_an_organisation_that_never_bought_anything_has_no_subscription(portal: Portal) -> None:
+    portal.told("seats", 1, "0")
+    portal.told("mrr", 1, "0")
+    portal.told("plan", 2, "team")
+    portal.told("seats", 3, "")
+    assert portal.versions("effective_at") == []
+
+
+DATED = {"seats": "seats", "cancel_at": "churn", "subscription_status": "status", "started_at": "since"}
+
+
+@pytest.mark.parametrize(
+    ("text", "zone", "instant"),
+    [
+        ("2026-03-01", "UTC", datetime(2026, 3, 1)),
+        ("2026-03-01", "Europe/Berlin", datetime(2026, 2, 28, 23)),
+        ("2026-03-01T08:00:00Z", "Europe/Berlin", datetime(2026, 3, 1, 8)),
+        ("2026-03-01T08:00:00+02:00", "UTC", datetime(2026, 3, 1, 6)),
+        ("1772323200000", "UTC", datetime(2026, 3, 1)),
+        ("1.3.2026", "UTC", None),
+        ("soon", "UTC", None),
+    ],
+)
+def test_dates_are_read_in_every_form_that_hubspot_has(
+    text: str, zone: str, instant: datetime | None
+) -> None:
+    portal = Portal(DATED, reporting_tz=zone)
+    portal.told("seats", 1, "5")
+    portal.told("churn", 2, text)
+    portal.seen(2, known=0, seats="5", churn=text)
+    assert portal.versions("cancel_at")[-1:] == [(instant,)]
+    unread = portal.rows("SELECT value FROM raw_hubspot.organisations_unread")
+    assert unread == ([] if instant else [(text,)])
+
+
+def test_a_churn_date_far_ahead_keeps_it_running_and_a_cleared_one_is_withdrawn() -> None:
+    portal = Portal(DATED)
+    portal.told("seats", 1, "5")
+    portal.told("status", 1, "Active")
+    portal.told("churn", 10, at(60).isoformat() + "Z")
+    portal.told("status", 10, "Cancelled")
+    portal.told("churn", 20, "")
+    portal.told("status", 20, "active")
+    assert portal.versions("effective_at", "status", "cancel_at") == [
+        (at(1), "active", None),
+        (at(10), "active", at(60)),
+        (at(20), "active", None),
+    ]
+
+
+def test_a_churn_date_from_before_it_ran_again_is_a_thing_of_the_past() -> None:
+    portal = Portal(DATED)
+    portal.told("seats", 1, "5")
+    portal.told("status", 1, "active")
+    portal.told("churn", 10, at(12).isoformat() + "Z")
+    portal.told("status", 14, "Churned")
+    portal.told("status", 40, "Active")
+    assert portal.versions("effective_at", "status", "cancel_at", "ended_at") == [
+        (at(1), "active", None, None),
+        (at(10), "active", at(12), None),
+        (at(14), "canceled", at(12), at(12)),
+        (at(40), "active", None, None),
+    ]
+
+
+def test_what_starts_later_counts_later_and_what_was_typed_late_counts_from_its_start() -> None:
+    portal = Portal(DATED)
+    portal.told("seats", 5, "7", org="early")
+    portal.told("since", 5, at(9).isoformat() + "Z", org="early")
+    portal.told("seats", 5, "7", org="late")
+    portal.told("since", 5, at(2).isoformat() + "Z", org="late")
+    assert portal.versions("org_id", "effective_at", "recorded_at", "status", "seats") == [
+        ("early", at(5), at(5), "incomplete", 7),
+        ("early", at(9), at(9), "active", 7),
+        ("late", at(2), at(5), "active", 7),
+    ]
+
+
+PRICED = {"mrr": "mrr", "recurring_amount": "amount", "billing_interval": "every", "currency": "currency"}
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"mrr": "100"}, ("month", Decimal(100))),
+        ({"mrr": "100", "every": "Annual"}, ("year", Decimal(1200))),
+        ({"mrr": "100", "every": "quarterly"}, ("quarter", Decimal(300))),
+        ({"mrr": "100", "every": "weekly"}, ("month", Decimal(100))),
+        ({"mrr": "100", "every": "whenever"}, ("month", Decimal(100))),
+        ({"amount": "1200", "every": "yearly"}, ("year", Decimal(1200))),
+        ({"amount": "100"}, ("month", Decimal(100))),
+        ({"amount": "100", "every": "whenever"}, (None, Decimal(100))),
+        ({"mrr": "100", "amount": "9", "currency": "eur"}, ("month", Decimal(100))),
+        ({"mrr": "100", "currency": "dollars"}, ("month", None)),
+    ],
+)
+def test_the_amount_is_that_of_one_interval(
+    values: dict[str, str], expected: tuple[str | None, Decimal | None]
+) -> None:
+    portal = Portal(PRICED)
+    for name, value in values.items():
+        portal.told(name, 1, value)
+    assert portal.versions("billing_interval", "amount") == [expected]
+
+
+def test_a_record_that_is_gone_pays_nothing_and_one_that_was_restored_pays_again(portal: Portal) -> None:
+    portal.told("seats", 1, "5")
+    portal.seen(1, known=0, seats="5")
+    portal.seen(20, known=20, seats="5", run="r2", _archived_at=at(20))
+    portal.seen(25, known=25, seats="5", run="r3")
+    assert portal.versions("effective_at", "status") == [
+        (at(1), "active"),
+        (at(20), "canceled"),
+        (at(25), "active"),
+    ]
+
+
+def test_without_history_the_versions_that_were_read_tell(portal: Portal) -> None:
+    portal.seen(3, known=0, seats="5")
+    portal.seen(30, known=30, seats="9", run="r2")
+    assert portal.versions("effective_at", "recorded_at", "seats") == [(at(0), at(0), 5), (at(30), at(30), 9)]
+
+
+def test_a_version_adds_nothing_to_a_history_that_explains_it(portal: Portal) -> None:
+    portal.told("seats", 1, "5")
+    portal.told("seats", 10, "8")
+    portal.seen(12, known=0, seats="8")
+    portal.seen(30, known=30, seats="8", plan="x", run="r2")
+    assert portal.versions("effective_at", "seats") == [(at(1), 5), (at(10), 8), (at(30), 8)]
+    portal.seen(33, known=33, seats="11", plan="x", run="r3")
+    assert portal.versions("effective_at", "seats")[-1] == (at(33), 11), "its history had not caught up"
+
+
+def test_a_mapping_that_is_made_later_tells_the_past_from_then_on(portal: Portal) -> None:
+    portal.seen(1, known=0, seats="5")
+    portal.seen(50, known=50, seats="30", run="r2")
+    before = portal.versions("effective_at", "recorded_at", "seats")
+    assert before == [(at(0), at(0), 5), (at(50), at(50), 30)]
+    for day, seats in ((2, "5"), (20, "12"), (49, "30")):
+        portal.told("seats", day, seats, known=100, run="r9")
+    known = portal.versions("effective_at", "recorded_at", "seats")
+    assert [row for row in known if row[1] < at(100)] == before
+    assert {row for row in known if row[1] == at(100)} >= {(at(20), at(100), 12), (at(49), at(100), 30)}
+
+
+def test_billing_wins_from_the_moment_it_is_known_and_changes_no_day_before(portal: Portal) -> None:
+    for org in ("1", "2", "3"):
+        portal.told("seats", 1, "5", org=org)
+        portal.told("seats", 30, "6", org=org)
+    portal.connection.execute("INSERT INTO raw_hubspot.merges VALUES ('organisations', '3', '2')")
+    portal.billed("3", known=20)
+    rows = portal.versions("org_id", "effective_at", "recorded_at", "status", "seats")
+    assert [row for row in rows if row[0] == "1"] == [
+        ("1", at(1), at(1), "active", 5),
+        ("1", at(30), at(30), "active", 6),
+    ]
+    for org in ("2", "3"):
+        assert [row for row in rows if row[0] == org] == [
+            (org, at(1), at(1), "active", 5),
+            (org, at(1), at(20), "incomplete", None),
+        ]
+
+
+def test_an_old_day_shows_the_value_of_then() -> None:
+    portal = Portal({"tier_override": "tier", "owner_id": "owner", "name": "name"})
+    portal.told("tier", 5, "B")
+    portal.told("tier", 40, "A")
+    portal.told("owner", 7, "71")
+    portal.told("tier", 6, "C", known=50, run="r2")
+    portal.seen(40, known=0, tier="A", owner="71", name="Acme")
+    rows = portal.rows(
+        "SELECT _recorded_at, tier_override, owner_id, name FROM raw_hubspot.organisations_mapped ORDER BY 1"
+    )
+    assert rows == [
+        (at(0), None, None, "Acme"),
+        (at(5), "B", None, "Acme"),
+        (at(7), "B", "71", "Acme"),
+        (at(40), "A", "71", "Acme"),
+    ], "what was learned late of a value since replaced is no news"
+
+
+def test_each_score_an_organisation_had_is_an_answer_of_one_respondent() -> None:
+    portal = Portal({"nps_score": "nps", "nps_responded_at": "answered", "nps_comment": "why"})
+    portal.told("nps", 10, "9", org="7")
+    portal.told("nps", 40, "4", org="7")
+    portal.told("why", 40, "Slow", org="7")
+    portal.told("answered", 41, at(39).isoformat() + "Z", org="7")
+    portal.told("nps", 60, "eleven", org="7")
+    portal.told("nps", 70, "", org="7")
+    rows = portal.rows(
+        "SELECT contact_id, org_id, score, comment, responded_at, recorded_at FROM raw_hubspot.organisations_nps "
+        "ORDER BY recorded_at"
+    )
+    who = ("organisation:7", "7")
+    assert rows == [
+        (*who, 9, None, at(10), at(10)),
+        (*who, 4, "Slow", at(40), at(40)),
+        (*who, 4, "Slow", at(39), at(41)),
+    ]
+
+
+def test_history_of_what_is_mapped_is_read_without_being_named_twice() -> None:
+    portal = Portal({"seats": "paid_seats", "domain": "domain", "tier_override": ""})
+    assert portal.settings.hubspot.objects["organisations"].history == ("paid_seats",)
+    assert Settings().hubspot.objects["deals"].history == (
+        "dealstage",
+        "closedate",
+        "amount",
+        "hubspot_owner_id",
+    )
+
+
+def test_a_mapped_property_that_the_portal_lacks_is_named_and_empty() -> None:
+    portal = Portal({"seats": "seats", "mrr": "mrr"})
+    portal.connection.execute("ALTER TABLE raw_hubspot.organisations DROP COLUMN mrr")
+    portal.told("seats", 1, "4")
+    missing = create_mapped_views(portal.connection, portal.settings)
+    assert [(one.object, one.column, one.property) for one in missing] == [("organisations", "mrr", "mrr")]
+    assert portal.versions("seats", "amount") == [(4, None)]
+
+
+Cell = tuple[str, int, int, int]
+COLUMNS = ("a", "b", "c")
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[list[Cell]]:
+    """Of some organisations: cells (column, set on day, known on day, value), each told once."""
+    cell = st.tuples(st.sampled_from(COLUMNS), st.integers(0, 8), st.integers(0, 8), st.integers(0, 3)).map(
+        lambda c: (c[0], c[1], c[1] + c[2] if c[2] > 3 else c[1], c[3])
+    )
+    one = st.lists(cell, max_size=9, unique_by=lambda c: c[:3])
+    return draw(st.lists(one, min_size=8, max_size=8))
+
+
+def in_force(cells: Sequence[Cell], day: int, known: int) -> tuple[int | None, ...]:
+    """What each column was on a day, as known on another: the last setting, of two the one learned last."""
+    values: list[int | None] = []
+    for column in COLUMNS:
+        then = [c for c in cells if c[0] == column and c[1] <= day and c[2] <= known]
+        values.append(max(then, key=lambda c: (c[1], c[2]))[3] if then else None)
+    return tuple(values)
+
+
+@pytest.fixture(scope="module")
+def memory() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect() as connection:
+        connection.execute("SET threads = 1")
+        connection.execute(
+            "CREATE TABLE cells (id VARCHAR, column_name VARCHAR, value VARCHAR, effective_at TIMESTAMP, "
+            "recorded_at TIMESTAMP)"
+        )
+        yield connection
+
+
+def timeline(
+    connection: duckdb.DuckDBPyConnection, organisations: Sequence[Sequence[Cell]], order: int = 1
+) -> list[tuple[Any, ...]]:
+    rows = [
+        (str(number), column, str(value), at(day), at(known))
+        for number, cells in enumerate(organisations)
+        for column, day, known, value in cells
+    ]
+    connection.execute("DELETE FROM cells")
+    if rows:
+        connection.executemany("INSERT INTO cells VALUES (?, ?, ?, ?, ?)", rows[::order])
+    told = (
+        f"SELECT id, effective_at, recorded_at, a, b, c FROM ({timeline_sql('SELECT * FROM cells', COLUMNS)})"
+    )
+    return connection.execute(f"{told} WHERE is_told ORDER BY ALL").fetchall()
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(histories())
+def test_at_every_day_and_state_of_knowledge_the_timeline_says_what_was_in_force(
+    memory: duckdb.DuckDBPyConnection, organisations: list[list[Cell]]
+) -> None:
+    rows = timeline(memory, organisations)
+    assert timeline(memory, organisations, order=-1) == rows, "the order of arrival changes nothing"
+    keys = [row[:3] for row in rows]
+    assert len(set(keys)) == len(keys)
+    for number, cells in enumerate(organisations):
+        own = [row for row in rows if row[0] == str(number)]
+        for known in range(18):
+            latest = {row[1]: row for row in sorted(own, key=lambda r: r[2]) if row[2] <= at(known)}
+            for day in range(10):
+                held = max(
+                    (row for row in latest.values() if row[1] <= at(day)), default=None, key=lambda r: r[1]
+                )
+                said = tuple(None if v is None else int(v) for v in held[3:]) if held else (None, None, None)
+                assert said == in_force(cells, day, known)
