@@ -14,7 +14,7 @@ from rich.table import Table
 from benchmarks.harness import Result, run
 
 #: In the order of the table; each is a module of this package.
-BENCHMARKS = ("loader", "hubspot", "billing", "models", "orchestration")
+BENCHMARKS = ("loader", "hubspot", "intercom", "billing", "models", "orchestration")
 
 
 def table(results: Sequence[Result], markdown: bool) -> Table:

@@ -264,6 +264,9 @@ SUBSCRIPTION_COLUMNS = (
     "term_start",
     "term_end",
 )
+#: Canonical columns of a record that holds the latest NPS answer of its organisation or contact.
+NPS_COLUMNS = ("nps_score", "nps_responded_at", "nps_comment")
+
 #: Object -> canonical columns of which the models need every value they ever had. The history of the properties they
 #: are mapped to is read without being listed again.
 HISTORY_COLUMNS: dict[str, tuple[str, ...]] = {
@@ -283,11 +286,9 @@ HISTORY_COLUMNS: dict[str, tuple[str, ...]] = {
         "contract_amount",
         "contract_seats",
         *SUBSCRIPTION_COLUMNS,
-        "nps_score",
-        "nps_responded_at",
-        "nps_comment",
+        *NPS_COLUMNS,
     ),
-    "contacts": ("lifecycle_stage", "lead_status", "owner_id"),
+    "contacts": ("lifecycle_stage", "lead_status", "owner_id", *NPS_COLUMNS),
     "deals": ("stage", "close_date", "amount", "owner_id"),
 }
 
@@ -357,7 +358,7 @@ def _hubspot_objects() -> dict[str, HubSpotObject]:
                 "contract_seats": "custom_contract_seats",
                 "pending_true_up_mrr": "pending_true_up_mrr",
                 # What billing tells better; a team without billing maps them (docs/hubspot_mapping.md).
-                **dict.fromkeys((*SUBSCRIPTION_COLUMNS, "nps_score", "nps_responded_at", "nps_comment"), ""),
+                **dict.fromkeys((*SUBSCRIPTION_COLUMNS, *NPS_COLUMNS), ""),
             },
         ),
         "companies": o(
@@ -375,6 +376,8 @@ def _hubspot_objects() -> dict[str, HubSpotObject]:
                 "owner_id": "hubspot_owner_id",
                 "is_champion": "is_champion",
                 "left_at": "left_company_at",
+                # Where a survey tool writes the latest answer to the contact (docs/nps.md).
+                **dict.fromkeys(NPS_COLUMNS, ""),
             },
         ),
         "deals": o(
@@ -600,6 +603,13 @@ class Intercom(_Group):
     parts_tiers: tuple[Tier, ...] = Field(
         (), description="read parts only of organisations of these tiers, such as A and B; empty = of all"
     )
+    nps_attribute: str = Field(
+        "", description="custom attribute of contacts that holds the latest NPS score; empty = there is none"
+    )
+    nps_responded_attribute: str = Field(
+        "", description="custom attribute that holds when it was answered; empty = when the score changed"
+    )
+    nps_comment_attribute: str = Field("", description="custom attribute that holds the comment")
     leave_out: tuple[Literal["teams", "tags", "tickets"], ...] = Field(
         (), description="objects that are not read at all"
     )
@@ -795,6 +805,8 @@ class Settings(_Group):
         ):
             _flatten(parameters, f"hubspot_{key}", getattr(self.hubspot, key))
         _flatten(parameters, "billing_seat_roles", self.billing.seat_roles)
+        for key in ("nps_attribute", "nps_responded_attribute", "nps_comment_attribute"):
+            _flatten(parameters, f"intercom_{key}", getattr(self.intercom, key))
         return parameters
 
     def hashed_json(self) -> str:

@@ -128,7 +128,9 @@ def test_an_object_that_is_switched_off_takes_its_default_associations_with_it(t
         'reporting_tz = "Europe/Berlin"\n',
         f'[{OBJECTS}.organisations]\nobject_type = "companies"\n',
         f'[{OBJECTS}.organisations.properties]\ndomain = "website"\n',
-        f'[{OBJECTS}.deals]\nhistory = ["dealstage"]\n',
+        f'[{OBJECTS}.deals]\nhistory = ["dealname"]\n',
+        f'[{OBJECTS}.organisations.properties]\nseats = "paid_seats"\n',
+        '[hubspot.subscription_statuses]\nlive = "active"\n',
         f"[{OBJECTS}.notes]\nenabled = false\n",
         '[hubspot]\nassociations = [["contacts", "organisations"]]\n',
         '[hubspot.roles]\nSuccess = "csm"\n',
@@ -210,7 +212,7 @@ D = "support"
 domain = "website"
 health_override = ""
 [{OBJECTS}.contacts]
-history = []
+history = ["jobtitle"]
 [{OBJECTS}.notes]
 enabled = false
 [{OBJECTS}.gadgets]
@@ -226,7 +228,7 @@ def test_a_changed_key_is_printed_with_its_default(tmp_path: Path) -> None:
         '# group of the file (text)\n# default: none\ngroup = "analysts"\n',
         'domain = "website"  # e-mail or web domain (default: "domain")\n',
         'health_override = ""  # health set by hand, shown beside the computed one (default: "health")\n',
-        '# default: ["lifecyclestage", "hs_lead_status", "hubspot_owner_id"]\nhistory = []\n',
+        '# default: []\nhistory = ["jobtitle"]\n',
         "[hubspot.objects.notes]\n# read at all (yes/no)\n# default: true\nenabled = false\n",
         '# default: { "Customer Success" = "csm", Sales = "sales", Support = "support" }\n[hubspot.roles]\n',
     ):

@@ -85,7 +85,7 @@ class StripeAccount:
             for item in subscription["items"]:
                 product = self.records["products"][item["price"]["product"]]
                 if product["metadata"].get("seat_role") == "seat":
-                    seats += item["quantity"]
+                    seats += item.get("quantity", 0)
         self.seats.append((self.now, subscription["customer"], subscription["id"], seats))
 
     # ---- time ---------------------------------------------------------------------------------------------------

@@ -22,12 +22,15 @@ from hub_pipeline.sources.hubspot.client import (
     ACCOUNTS,
     ASSOCIATION_BATCH,
     HISTORY_PAGE,
+    MAX_ADDRESS,
     PAGE,
     TYPE_IDS,
     WITH_PIPELINES,
     HubSpotClient,
     PropertyDefinition,
 )
+from hub_pipeline.sources.hubspot.plan import cursor_property
+from hub_pipeline.sources.hubspot.streams import properties_to_read
 from hub_pipeline.sources.intercom.client import (
     CONTACTS,
     CONVERSATIONS,
@@ -73,7 +76,7 @@ def _broken(subject: str, error: HubPipelineError, *, said: str = "") -> Finding
 def doctor(settings: Settings, environment: Environment) -> list[Finding]:
     """Look at everything a run needs, without changing anything; never raises for what it looks at.
 
-    Asks HubSpot two requests for each configured object, Intercom three and Stripe seven altogether.
+    Asks HubSpot two or three requests for each configured object, Intercom three and Stripe seven altogether.
     """
     return [
         *_versions(environment),
@@ -167,18 +170,25 @@ def _portal(settings: Settings, environment: Environment, client: HubSpotClient)
         yield Finding("warning", "hubspot records", f"the numbers of records are unknown: {error}")
     requests = _shared_requests(settings.hubspot, usage)
     for name, config in settings.hubspot.objects.items():
-        finding, needed = _object(client, name, config, usage)
+        finding, needed = _object(client, settings.hubspot, name, config, usage)
         requests += needed
         yield finding
-    capacity = int(settings.hubspot.requests_per_10_seconds * (1 - settings.hubspot.reserve))
-    seconds = max(0, ceil(requests / capacity) - 1) * 10
-    least = f"at least {seconds:,} s" if seconds else "less than a second"
     yield Finding(
         "ok",
         "hubspot full load",
-        f"about {requests:,} requests for these records and their associations, for which the limit of {capacity} "
-        f"requests in 10 s allows {least}",
+        f"about {requests:,} requests for these records and their associations, for which the limit of "
+        f"{_capacity(settings.hubspot)} requests in 10 s allows {_least_time(requests, settings.hubspot)}",
     )
+
+
+def _capacity(hubspot: HubSpot) -> int:
+    return int(hubspot.requests_per_10_seconds * (1 - hubspot.reserve))
+
+
+def _least_time(requests: int, hubspot: HubSpot) -> str:
+    """How long so many requests take at the account's limit, whatever else is quick."""
+    seconds = max(0, ceil(requests / _capacity(hubspot)) - 1) * 10
+    return f"at least {seconds:,} s" if seconds else "less than a second"
 
 
 def _shared_requests(hubspot: HubSpot, usage: dict[str, int]) -> int:
@@ -190,22 +200,31 @@ def _shared_requests(hubspot: HubSpot, usage: dict[str, int]) -> int:
 
 
 def _object(
-    client: HubSpotClient, name: str, config: HubSpotObject, usage: dict[str, int]
+    client: HubSpotClient, hubspot: HubSpot, name: str, config: HubSpotObject, usage: dict[str, int]
 ) -> tuple[Finding, int]:
-    """What reading one object will meet, and how many requests it takes."""
+    """What reading one object will meet, and how many requests a full load of it takes."""
     subject = f"hubspot {name}"
     try:
         known = {_DEFINITIONS.decode(d).name for d in client.properties(config.object_type)}
         client.page(client.list_path(config.object_type, ["hs_object_id"], limit=1))
+        count = _count(client, config, usage)
     except (ForbiddenError, RejectedError) as error:
         if config.optional:
             return Finding("warning", subject, f"cannot be read: {error}"), 0
         return _broken(subject, error, said="cannot be read: "), 0
-    count = usage.get(TYPE_IDS.get(config.object_type, config.object_type))
     history = [p for p in config.history if p in known]
-    requests = 2 + ceil((count or 0) / (HISTORY_PAGE if history else PAGE))
+    pages = ceil((count or 0) / (HISTORY_PAGE if history else PAGE))
+    read = properties_to_read(config, sorted(known))
+    if len(client.list_path(config.object_type, read, history, after="9" * 20)) > MAX_ADDRESS:
+        pages += ceil((count or 0) / PAGE)  # a list of ids, then the records by id
+    requests = 2 + pages
     amount = "an unknown number of records" if count is None else f"{count:,} records"
-    message = f"{amount}, {len(known)} properties, about {requests:,} requests for a full load"
+    message = (
+        f"{amount}, {len(known)} properties, about {requests:,} requests for a full load, "
+        f"{_least_time(requests, hubspot)} at the limit"
+    )
+    if cursor_property(config.object_type, known) is None:
+        message += "; every run reads it in full, because it has no last-modified property to search by"
     absent = sorted({p for p in (*config.properties.values(), *config.history) if p and p not in known})
     if absent:
         return (
@@ -218,6 +237,17 @@ def _object(
             requests,
         )
     return Finding("ok", subject, message), requests
+
+
+def _count(client: HubSpotClient, config: HubSpotObject, usage: dict[str, int]) -> int | None:
+    """Live records: as the account counts them, else as search does; None if neither does."""
+    counted = usage.get(TYPE_IDS.get(config.object_type, config.object_type))
+    if counted is not None:
+        return counted
+    try:
+        return client.search(config.object_type, {"limit": 1, "properties": ["hs_object_id"]}).total
+    except RejectedError:
+        return None
 
 
 # Intercom and billing

@@ -23,6 +23,9 @@ TIME_BUDGET_SECONDS = 60
 _ORGANISATION = r"organi[sz]ation|workspace|tenant|account|customer"
 _POST_SALES = r"post.?sales|renewal|customer success|account management|retention"
 
+_NUMBER = frozenset({"number"})
+_WORD = frozenset({"enumeration", "string"})
+_DAY = frozenset({"date", "datetime"})
 #: What a property is called that holds a canonical column of an organisation: a pattern over name and label, and
 #: the types it may have (empty = any).
 _COLUMNS: dict[str, tuple[str, frozenset[str]]] = {
@@ -49,8 +52,24 @@ _COLUMNS: dict[str, tuple[str, frozenset[str]]] = {
     "contract_amount": (r"contract[ _](amount|value)", frozenset({"number"})),
     "contract_seats": (r"contract[ _]seats", frozenset({"number"})),
     "pending_true_up_mrr": (r"true.?up", frozenset({"number"})),
+    "seats": (r"(^|[ _])(seats?|licen[cs]es?)([ _](count|number))?$", _NUMBER),
+    "mrr": (r"(^|[ _])mrr([ _]|$)|monthly[ _](recurring[ _])?revenue", _NUMBER),
+    "plan": (r"(^|[ _])(plan|package)([ _](name|type))?$", _WORD),
+    "billing_interval": (r"billing[ _](interval|period|frequency|cycle)|pays[ _]every", _WORD),
+    "currency": (r"(^|[ _])currency([ _]code)?$", _WORD),
+    "subscription_status": (r"(subscription|customer|account|billing|plan)[ _]status", _WORD),
+    "started_at": (r"(customer|subscribed)[ _]since|(subscription|plan)[ _](start|began)", _DAY),
+    "cancel_at": (r"churn[ _](date|on|at)\b|cancell?ation[ _](date|on)|cancels[ _](at|on)", _DAY),
+    "cancel_requested_at": (r"cancel(led|ed|l?ation)?[ _](requested|on$)", _DAY),
+    "cancel_reason": (r"(churn|cancel|cancell?ation)[ _]reason", _WORD),
+    "cancel_comment": (r"(churn|cancel|cancell?ation)[ _](comment|feedback)", frozenset({"string"})),
+    "term_start": (r"(term|period)[ _](start|began)", _DAY),
+    "term_end": (r"renewal[ _](date|on)|renews[ _](at|on)|(term|period)[ _]end", _DAY),
+    "nps_score": (r"(^|[ _])nps([ _]|$)|net[ _]promoter", _NUMBER),
+    "nps_responded_at": (r"(^|[ _])nps[ _].*(date|[ _]at|[ _]on|answered)", _DAY),
+    "nps_comment": (r"(^|[ _])nps[ _].*(comment|feedback|reason)", frozenset({"string"})),
 }
-#: What the models take from billing and HubSpot may know as well; shown as candidates only.
+#: What an organisation pays for and how content it is; shown with all that might hold it, because a guess may be wrong.
 _CANDIDATES = {
     "seats": (r"seat|licen[cs]e", frozenset({"number"})),
     "MRR": (r"\bmrr\b|_mrr|mrr_|monthly.*revenue|\barr\b|_arr|arr_", frozenset({"number"})),
@@ -310,20 +329,22 @@ def _objects(
 def _mapping(
     config: HubSpotObject, found: Sequence[_Property], patterns: dict[str, tuple[str, frozenset[str]]]
 ) -> list[str]:
-    """Lines for the columns whose default property the portal does not have."""
+    """Lines for the columns whose default property the portal does not have, or that have none; no property twice."""
     names = {p.name for p in found}
+    used = {default for default in config.properties.values() if default in names}
     lines = []
     for column, default in config.properties.items():
-        if not default or default in names:
+        if default in names:
             continue
         pattern, kinds = patterns.get(column, (None, frozenset()))
-        fitting = _fitting(found, pattern, kinds) if pattern else []
+        fitting = [p for p in _fitting(found, pattern, kinds) if p.name not in used] if pattern else []
         if fitting:
+            used.add(fitting[0].name)
             others = ", ".join(_plain(p.name) for p in fitting[1:4])
             lines.append(
                 f"{column} = {_text(fitting[0].name)}  # (guess){f'; also: {others}' if others else ''}"
             )
-        else:
+        elif default:
             lines.append(f'{column} = ""  # the portal has no {_plain(default)}')
     return lines
 

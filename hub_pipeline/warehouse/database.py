@@ -22,6 +22,10 @@ from hub_pipeline.warehouse.landing import make_private_folder
 MEMORY_CEILING_BYTES = 4 * 1024**3
 MEMORY_SHARE = 0.6
 
+#: The log may grow this far before it is worked into the file. DuckDB's own 16 MB ends each landing file with a
+#: checkpoint, which compresses the same unfinished row group again and again.
+CHECKPOINT_THRESHOLD = "256MB"
+
 _HELD_BY = re.compile(r"Conflicting lock is held in (.*?) \(PID (\d+)\)")
 _NOT_A_DATABASE = re.compile(
     r"not a valid DuckDB database|Could not read enough bytes|[Cc]orrupt|checksum|"
@@ -146,6 +150,7 @@ class Warehouse:
             config={
                 "memory_limit": self.memory,
                 "threads": os.cpu_count() or 1,
+                "checkpoint_threshold": CHECKPOINT_THRESHOLD,
                 "temp_directory": str(self._temporary),
             },
         )

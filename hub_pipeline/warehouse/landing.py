@@ -130,7 +130,8 @@ class LandingWriter:
         self._part = part
         self._roll_bytes = ROLL_BYTES if roll_bytes is None else roll_bytes
         self._roll_seconds = ROLL_SECONDS if roll_seconds is None else roll_seconds
-        self._compressor = zstandard.ZstdCompressor(level=3)
+        # Level 3 takes twice the CPU for the same size (measured on CRM records).
+        self._compressor = zstandard.ZstdCompressor(level=1)
         self._sequence = 0
         self._stream: zstandard.ZstdCompressionWriter | None = None
         self.files: list[LandedFile] = []

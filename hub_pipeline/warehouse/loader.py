@@ -22,7 +22,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -72,6 +73,10 @@ LATEST_FIRST = (
 )
 LIVE = "(_deleted_at IS NULL AND _archived_at IS NULL AND _merged_into IS NULL)"
 _SCALARS = ("VARCHAR", "BIGINT", "INTEGER", "DOUBLE", "BOOLEAN", "DATE", "TIMESTAMP", "DECIMAL", "JSON")
+
+#: What loading may use: for the records of one landing file, and for each thread that reads JSON (twice 16 MB, the
+#: longest line).
+MEMORY_BASE, MEMORY_FOR_THREAD = 160 * 1024**2, 48 * 1024**2
 
 #: ASCII's record and unit separators.
 _RECORD, _UNIT = "\x1e", "\x1f"
@@ -132,6 +137,10 @@ class RawLoader:
                 not hold the records it was written with. Nothing of the file is kept.
             LockHeldError: a later run has taken over; nothing of the file is kept.
         """
+        with self._bounded():
+            return self._load_file(stream, file)
+
+    def _load_file(self, stream: RawStream, file: LandedFile) -> int:
         self.ensure_tables(stream)
         if file.run_id == self._load.run_id:
             self.load_missing(stream)
@@ -230,6 +239,17 @@ class RawLoader:
         Raises:
             DataRefusedError: the list has shrunk too much; nothing was marked as deleted.
         """
+        with self._bounded():
+            return self._finish_stream(stream, files, result, max_shrink, accept_shrink)
+
+    def _finish_stream(
+        self,
+        stream: RawStream,
+        files: Sequence[LandedFile],
+        result: StreamResult,
+        max_shrink: Decimal | float,
+        accept_shrink: bool,
+    ) -> StreamResult:
         self.ensure_tables(stream)
         self.load_missing(stream)
         for one in (stream, *stream.also):
@@ -240,6 +260,31 @@ class RawLoader:
         if result.status == "complete":
             self._write_complete(stream, files, result)
         return self._finish(stream, self._load, files, result)
+
+    @contextmanager
+    def _bounded(self) -> Iterator[None]:
+        """Memory that does not grow with the number of records: DuckDB keeps what it has read up to its limit."""
+        before, bound = self._memory_limits()
+        if bound >= before:
+            yield
+            return
+        self._connection.execute(f"SET memory_limit = '{bound}B'")
+        try:
+            yield
+        finally:
+            with suppress(
+                duckdb.FatalException
+            ):  # a connection that a full disk made invalid has no limit any more
+                self._connection.execute(f"SET memory_limit = '{before}B'")
+
+    def _memory_limits(self) -> tuple[int, int]:
+        """The limit in force and the one for loading, in bytes."""
+        row = self._connection.execute(
+            "SELECT current_setting('threads'), memory_limit FROM "
+            "(SELECT max(value) AS memory_limit FROM duckdb_settings() WHERE name = 'memory_limit')"
+        ).fetchone()
+        assert row is not None, "an aggregate always has its one row"
+        return _bytes_of(str(row[1])), MEMORY_BASE + int(row[0]) * MEMORY_FOR_THREAD
 
     # Tables
 
@@ -787,6 +832,13 @@ def _hash_of(columns: dict[str, str]) -> str:
         text = f"{column}::VARCHAR" if scalar else f"to_json({column})::VARCHAR"
         parts.append(f"{literal(f'{name}{_UNIT}')} || {text}")
     return f"md5(concat_ws({literal(_RECORD)}, {', '.join(parts)}))"
+
+
+def _bytes_of(size: str) -> int:
+    """``1.5 GiB``, as DuckDB shows a size, in bytes."""
+    number, unit = size.split()
+    powers = {"bytes": 0, "KiB": 1, "MiB": 2, "GiB": 3, "TiB": 4}
+    return int(float(number) * 1024 ** powers[unit])
 
 
 def _check_count(file: LandedFile, found: int) -> None:

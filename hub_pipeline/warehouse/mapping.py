@@ -10,9 +10,10 @@ outside the portable SQL:
   value of then.
 * ``raw_hubspot.<object>_unread``: values of today that do not fit the type or vocabulary of their column. They are
   NULL for the models, and counted, never guessed.
-* ``raw_hubspot.organisations_timeline`` and ``organisations_subscriptions``: what each organisation pays for
-  (`hub_pipeline.warehouse.subscriptions`), all of it, and without what billing covers.
-* ``raw_hubspot.organisations_nps``: the answers that the organisations' NPS property held.
+* ``raw_hubspot.organisations_timeline``: what each organisation pays for as its record says, billing or not
+  (`hub_pipeline.warehouse.subscriptions`).
+* ``raw_hubspot.merges_mapped``: which organisations are one.
+* ``raw_hubspot.organisations_nps``, ``contacts_nps``: the answers that the NPS property of the records held.
 * ``raw_hubspot.contacts_timeline``: lifecycle stage and lead status together, one row for each change of either.
 
 A property that the portal does not have is a NULL column and is reported, because a risk model that needs it must not
@@ -25,15 +26,15 @@ from dataclasses import dataclass
 
 import duckdb
 
-from hub_pipeline.settings import HISTORY_COLUMNS, HubSpotObject, Settings
+from hub_pipeline.settings import HISTORY_COLUMNS, NPS_COLUMNS, HubSpotObject, Settings
 from hub_pipeline.warehouse.property_history import changes_sql, states_sql, timeline_sql, versions_sql
 from hub_pipeline.warehouse.sql import ident, literal
 from hub_pipeline.warehouse.subscriptions import (
     COLUMNS,
     answers_sql,
     currency,
+    merged_sql,
     subscriptions_sql,
-    uncovered_sql,
     vocabulary,
 )
 
@@ -95,6 +96,10 @@ SHOWN_OF_THEN: dict[str, tuple[str, ...]] = {
 #: What the address of a record calls standard objects.
 TYPE_IDS = {"contacts": "0-1", "companies": "0-2", "deals": "0-3", "tickets": "0-5"}
 
+_NO_MERGES = (
+    "SELECT CAST(NULL AS VARCHAR) AS id, CAST(NULL AS VARCHAR) AS same_as, CAST(NULL AS TIMESTAMP) AS known_at "
+    "WHERE false"
+)
 _STATE = ("_changed_at", "_recorded_at", "_archived_at", "_deleted_at", "_merged_into")
 
 
@@ -110,8 +115,7 @@ class MissingProperty:
 def create_mapped_views(connection: duckdb.DuckDBPyConnection, settings: Settings) -> list[MissingProperty]:
     """(Re)create the views of every object the models read.
 
-    An object that is not configured, or was never read, gives empty views, so that the models need no cases. To be
-    called after the tables of billing exist.
+    An object that is not configured, or was never read, gives empty views, so that the models need no cases.
 
     Returns:
         Mapped properties that the portal's table does not have.
@@ -163,15 +167,17 @@ def _create_timelines(connection: duckdb.DuckDBPyConnection, settings: Settings)
     _create(
         connection,
         "organisations_nps",
-        answers_sql(_told("organisations", ("nps_score", "nps_responded_at", "nps_comment")), read),
+        answers_sql(_told("organisations", NPS_COLUMNS), read),
     )
+    _create(
+        connection, "contacts_nps", answers_sql(_told("contacts", NPS_COLUMNS), read, "contact")
+    )
+    _create(connection, "merges_mapped", merged_sql() if _columns(connection, "merges") else _NO_MERGES)
     if _columns(connection, "organisations"):
         _create(connection, "organisations_timeline", subscriptions_sql(settings, read))
-        _create(connection, "organisations_subscriptions", uncovered_sql())
-        return
-    nothing = ", ".join(f"CAST(NULL AS {kind}) AS {ident(column)}" for column, kind in COLUMNS.items())
-    for name in ("organisations_timeline", "organisations_subscriptions"):
-        _create(connection, name, f"SELECT {nothing} WHERE false")
+    else:
+        nothing = ", ".join(f"CAST(NULL AS {kind}) AS {ident(column)}" for column, kind in COLUMNS.items())
+        _create(connection, "organisations_timeline", f"SELECT {nothing} WHERE false")
 
 
 def _told(name: str, columns: tuple[str, ...]) -> str:
@@ -274,6 +280,8 @@ class _View:
         readable = {
             c: f"{cast(self._text(c), TYPES[c], 'UTC')} IS NOT NULL" for c in self.canonical if c in TYPES
         }
+        if self.name == "contacts":
+            readable["nps_score"] = _is_score(self._text("nps_score"))
         if self.name == "organisations":
             hubspot = self.settings.hubspot
             text = {
@@ -285,10 +293,7 @@ class _View:
                     f"{vocabulary(text['subscription_status'], hubspot.subscription_statuses)} IS NOT NULL"
                 ),
                 "currency": f"{currency(text['currency'])} IS NOT NULL",
-                "nps_score": (
-                    f"coalesce({cast(text['nps_score'], TYPES['nps_score'], 'UTC')} IN "
-                    f"({', '.join(map(str, range(11)))}), false)"
-                ),
+                "nps_score": _is_score(text["nps_score"]),
             }
         cells = [
             f"{{'column_name': {literal(c)}, 'property': {literal(self.sources[c])}, 'value': trim({self._text(c)}), "
@@ -309,6 +314,12 @@ class _View:
             unnest([{", ".join(cells)}]) AS c(cell)
         WHERE c.cell.value <> '' AND NOT c.cell.is_read
             AND v._archived_at IS NULL AND v._deleted_at IS NULL AND v._merged_into IS NULL"""
+
+
+def _is_score(text: str) -> str:
+    """SQL: whether a text is an NPS score, a whole number from 0 to 10."""
+    score = cast(text, TYPES["nps_score"], "UTC")
+    return f"coalesce({score} IN ({', '.join(map(str, range(11)))}), false)"
 
 
 def cast(value: str, kind: str, zone: str) -> str:

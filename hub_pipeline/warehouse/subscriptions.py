@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 
 from hub_pipeline.settings import SUBSCRIPTION_COLUMNS, Settings
 from hub_pipeline.warehouse.property_history import timeline_sql, versions_sql
-from hub_pipeline.warehouse.sql import ident, literal
+from hub_pipeline.warehouse.sql import literal
 
 #: Months of the intervals that are whole months.
 _MONTHS = {"month": 1, "quarter": 3, "year": 12, "two_years": 24}
@@ -199,12 +199,13 @@ def subscriptions_sql(settings: Settings, cast: Callable[[str, str], str]) -> st
         versions_of_the_instant > 1 OR (on_since IS NOT NULL AND content IS DISTINCT FROM content_before))"""
 
 
-def answers_sql(timeline: str, cast: Callable[[str, str], str]) -> str:
-    """NPS answers from the score that an organisation's record held, in the columns of inputs.nps_responses.
+def answers_sql(timeline: str, cast: Callable[[str, str], str], kind: str = "organisation") -> str:
+    """NPS answers from the score that a record held, in the columns of inputs.nps_responses.
 
     Each value the score was set to is an answer, and so is each new nps_responded_at. An answer is dated by an
-    nps_responded_at that was set with the score or after it, else by the instant the score was set. The record holds
-    one answer at a time, so its answers have one respondent, ``organisation:<id>``: the latest counts. An empty score is
+    nps_responded_at that was set with the score or after it, else by the instant the score was set. The record of an
+    organisation holds one answer at a time, so its answers have one respondent, ``organisation:<id>``: the latest
+    counts. The respondent of a contact's record is the contact. An empty score is
     no answer, one that is not a whole number from 0 to 10 is counted in ``organisations_unread``.
     """
     return f"""
@@ -216,55 +217,27 @@ def answers_sql(timeline: str, cast: Callable[[str, str], str]) -> str:
                 ELSE nps_score__at
             END AS responded_at
         FROM ({timeline}))
-    SELECT 'organisation:' || id || ':' || strftime(responded_at, '%Y-%m-%dT%H:%M:%S.%gZ') AS response_id,
-        'organisation:' || id AS contact_id, id AS org_id, score, comment, 'hubspot_organisation' AS source,
+    SELECT '{kind}:' || id || ':' || strftime(responded_at, '%Y-%m-%dT%H:%M:%S.%gZ') AS response_id,
+        {"'organisation:' || id" if kind == "organisation" else "id"} AS contact_id,
+        {"id" if kind == "organisation" else "CAST(NULL AS VARCHAR)"} AS org_id,
+        score, comment, 'hubspot_{kind}' AS source,
         responded_at, recorded_at
     FROM scored
     WHERE score IN ({", ".join(map(str, range(11)))})
     QUALIFY row_number() OVER (PARTITION BY id, responded_at, recorded_at ORDER BY effective_at DESC) = 1"""
 
 
-def uncovered_sql() -> str:
-    """The subscriptions of organisations as long as no billing system is known to cover them.
-
-    From the instant at which the first billing subscription of an organisation became known, its subscription of
-    properties never was: every instant of it is told again as incomplete. Organisations that were merged are one.
-    Reads ``raw_hubspot.organisations_timeline`` and the tables of billing.
-    """
-    columns = ", ".join(f"t.{ident(c)}" for c in COLUMNS)
-    never_was = {
-        "status": "'incomplete'",
-        "recorded_at": "k.known_at",
-        "subscription_id": "t.subscription_id",
-        "org_id": "t.org_id",
-        "effective_at": "t.effective_at",
-        "source": "'hubspot'",
-        "currency": "t.currency",
-    }
-    withdrawn = ", ".join(
-        f"{never_was.get(c, f'CAST(NULL AS {kind})')} AS {ident(c)}" for c, kind in COLUMNS.items()
-    )
-    return f"""
-    WITH RECURSIVE merged AS (
-        SELECT loser_id AS one, winner_id AS other FROM raw_hubspot.merges WHERE object = 'organisations'
-        UNION ALL
-        SELECT winner_id, loser_id FROM raw_hubspot.merges WHERE object = 'organisations'),
-    billed AS (
-        SELECT o.org_id, min(s._recorded_at) AS known_at
-        FROM raw_billing.subscriptions_versions AS s
-        JOIN raw_billing.customer_organisations AS o ON o.source = s.source AND o.customer_id = s.customer_id
-        WHERE s.livemode
-        GROUP BY o.org_id),
-    reached AS (
-        SELECT org_id, known_at FROM billed
+def merged_sql() -> str:
+    """Organisations that were merged are one: id, same_as (the smallest id of them), known_at (when all was known)."""
+    return """
+    WITH RECURSIVE pairs AS (
+        SELECT loser_id AS one, winner_id AS other, _recorded_at FROM raw_hubspot.merges WHERE object = 'organisations'
         UNION
-        SELECT m.other, r.known_at FROM reached AS r JOIN merged AS m ON m.one = r.org_id),
-    known AS (SELECT org_id, min(known_at) AS known_at FROM reached GROUP BY org_id)
-    SELECT {columns}
-    FROM raw_hubspot.organisations_timeline AS t LEFT JOIN known AS k ON k.org_id = t.org_id
-    WHERE k.known_at IS NULL OR t.recorded_at < k.known_at
-    UNION ALL
-    SELECT {withdrawn}
-    FROM raw_hubspot.organisations_timeline AS t JOIN known AS k ON k.org_id = t.org_id
-    WHERE t.recorded_at < k.known_at
-    QUALIFY row_number() OVER (PARTITION BY t.subscription_id, t.effective_at ORDER BY t.recorded_at) = 1"""
+        SELECT winner_id, loser_id, _recorded_at FROM raw_hubspot.merges WHERE object = 'organisations'),
+    reached AS (
+        SELECT one AS id, one AS other FROM pairs
+        UNION
+        SELECT r.id, p.other FROM reached AS r JOIN pairs AS p ON p.one = r.other)
+    SELECT r.id, min(r.other) AS same_as, max(p._recorded_at) AS known_at
+    FROM reached AS r JOIN pairs AS p ON p.one = r.other
+    GROUP BY r.id"""

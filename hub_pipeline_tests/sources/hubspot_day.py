@@ -24,6 +24,7 @@ def settings() -> Settings:
         requests_per_10_seconds=100_000,
         searches_per_second=100_000,
         workers=3,
+        time_budget_seconds=600,
         parallel_from_records=100,
         full_list_days=1_000,
         census_days=1_000,

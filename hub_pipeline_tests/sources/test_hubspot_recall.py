@@ -25,7 +25,7 @@ from hub_pipeline.sources import hubspot
 from hub_pipeline.sources.progress import NullProgress
 from hub_pipeline.warehouse.known import WarehouseKnown
 from hub_pipeline.warehouse.raw import StreamResult
-from hub_pipeline_tests.demo.portal import ORGANISATIONS, account, still
+from hub_pipeline_tests.demo.portal import ORGANISATIONS, account, definition, still
 from hub_pipeline_tests.sources.reading import environment, settings_with
 from hub_pipeline_tests.warehouse.support import run
 
@@ -46,22 +46,25 @@ class World:
     folder: Path
     settings: Settings
     results: dict[str, StreamResult] = field(default_factory=dict)
+    full: list[str] = field(default_factory=list)
     ever: set[tuple[str, str, str, str, str]] = field(default_factory=set)
     binned: dict[str, set[str]] = field(default_factory=lambda: {name: set() for name in TYPES})
 
     def read(self, **more: Any) -> None:
-        """One run; `results` are those of the last one."""
+        """One run; `results` are those of the last one, `full` the objects of which it read full lists."""
         chosen = settings_with(**{**self.settings.hubspot.model_dump(), **more}) if more else self.settings
         self.remember()
         with run(self.folder) as one:
             where = environment(self.folder, self.address)
             known = WarehouseKnown(one.connection)
-            self.results = {}
+            self.results, self.full = {}, []
             for stream, files, result in hubspot.extract(
                 chosen, where, one.warehouse.landing_root, one.load, NullProgress(), known
             ):
                 if result.object in NEVER_CHANGES:
                     continue
+                if stream.snapshot and result.object in TYPES:
+                    self.full.append(result.object)
                 for file in files:
                     one.loader.load_file(stream, file)
                 self.results[result.object] = one.loader.finish_stream(stream, files, result, 1.0)
@@ -176,15 +179,21 @@ class World:
 def world(
     lag: timedelta = timedelta(0), organisations: int = 12, cursor: str = "last_id", **hubspot_settings: Any
 ) -> Iterator[World]:
+    portal = account(organisations=organisations, contacts=6)
+    portal.properties[ORGANISATIONS].append(definition("hs_lastmodifieddate", "datetime"))
     simulator = HubSpotSimulator(
-        account(organisations=organisations, contacts=6),
+        portal,
         clock=still(),
         index_lag=lag,
         cursor=cursor,
         limits=Limits(per_10_seconds=100_000, search_per_second=100_000),
     )
     chosen = settings_with(
-        requests_per_10_seconds=100_000, searches_per_second=100_000, workers=2, **hubspot_settings
+        requests_per_10_seconds=100_000,
+        searches_per_second=100_000,
+        workers=2,
+        time_budget_seconds=600,
+        **hubspot_settings,
     )
     with tempfile.TemporaryDirectory() as folder, serving(simulator.app) as (address,):
         yield World(simulator, address, Path(folder), chosen)
@@ -228,3 +237,63 @@ def test_a_long_search_for_a_history_that_is_not_read_exactly(
     happenings: list[tuple[str, int, int]], lag: timedelta, cursor: str
 ) -> None:
     live_through(happenings, lag, cursor)
+
+
+def test_what_changed_is_read_and_nothing_else_whoever_did_what(monkeypatch: pytest.MonkeyPatch) -> None:
+    with world(organisations=150, census_days=1_000, full_list_days=1_000) as one:
+        one.read()
+        assert sorted(one.full) == ["contacts", "organisations"]
+        simulator = one.simulator
+        simulator.archive(ORGANISATIONS, "30")
+        simulator.archive(ORGANISATIONS, "31")
+        simulator.clock.advance(3_600)
+        one.read()
+        one.assert_exact()
+        simulator.clock.advance(86_400)
+        simulator.update(ORGANISATIONS, "12", {"name": "changed", "seats": "77"})
+        simulator.create(ORGANISATIONS, {"name": "new", "seats": "1"})
+        simulator.restore(ORGANISATIONS, "30")
+        simulator.purge(ORGANISATIONS, "31")
+        simulator.archive(ORGANISATIONS, "32")
+        simulator.merge(ORGANISATIONS, "40", "41")
+        simulator.associate("contacts", "5", ORGANISATIONS, "12", type_id=279)
+        simulator.clock.advance(3_600)
+        one.read()
+        one.assert_exact()
+        assert one.full == []
+        found = one.results["organisations"]
+        # changed, new, the winner of the merge; one in the bin; one restored
+        assert found.records == 3 + 1 + 1
+        # properties, search, three by id with their history, the bin, those that left it
+        assert found.requests == 5
+        assert "organisations_census" not in one.results
+        # A privacy deletion shows in nothing but the number of records.
+        simulator.purge(ORGANISATIONS, "50")
+        one.read()
+        one.assert_exact()
+        assert one.full == []
+        assert one.results["organisations_census"].deleted == 1
+        assert "HubSpot counts 147 records where the warehouse holds 148" in (
+            one.results["organisations_census"].message
+        )
+        one.read()
+        assert "organisations_census" not in one.results
+
+
+def test_a_record_dated_in_2099_hides_nothing_and_so_does_a_clock_that_jumps() -> None:
+    with world(organisations=30, full_list_days=1_000) as one:
+        one.read()
+        records = one.simulator.account.records[ORGANISATIONS]
+        records["9"].updated_at = records["9"].updated_at.replace(year=2099)
+        one.read()
+        one.simulator.clock.advance(-7_200)  # HubSpot's clock is set back
+        one.simulator.update(ORGANISATIONS, "10", {"name": "while the clock was wrong"})
+        one.read()
+        one.simulator.clock.advance(10 * 86_400)
+        one.simulator.update(ORGANISATIONS, "11", {"name": "ten days later"})
+        one.read()
+        names = {row[0]: row[1] for row in one.found["organisations"]}
+        assert names["11"] == "ten days later"
+        records["9"].updated_at = one.simulator.clock.now()
+        one.read()
+        one.assert_exact()

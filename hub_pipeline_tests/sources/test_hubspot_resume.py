@@ -21,7 +21,7 @@ from hub_pipeline.demo.serve import serving
 from hub_pipeline.errors import SourceUnavailableError
 from hub_pipeline.warehouse import landing
 from hub_pipeline.warehouse.fingerprint import fingerprint
-from hub_pipeline_tests.demo.portal import ORGANISATIONS, account, still
+from hub_pipeline_tests.demo.portal import ORGANISATIONS, account, definition, still
 from hub_pipeline_tests.sources.hubspot_day import main
 from hub_pipeline_tests.warehouse.support import DAY
 
@@ -80,9 +80,9 @@ class Portal:
 @contextmanager
 def portal(organisations: int = 260, contacts: int = 120, cursor: str = "last_id") -> Iterator[Portal]:
     limits = Limits(per_10_seconds=100_000, search_per_second=100_000)
-    simulator = HubSpotSimulator(
-        account(organisations, contacts), clock=still(), limits=limits, cursor=cursor
-    )
+    made = account(organisations, contacts)
+    made.properties[ORGANISATIONS].append(definition("hs_lastmodifieddate", "datetime"))
+    simulator = HubSpotSimulator(made, clock=still(), limits=limits, cursor=cursor)
     simulator.account.associations[("contacts", ORGANISATIONS)] = [
         (str(n), str(8 + n), 279, None) for n in range(1, 100)
     ]

@@ -90,12 +90,54 @@ def test_another_portal_is_mapped_by_names_and_labels(tmp_path: Path) -> None:
     assert mapping["tier_override"] == "customer_tier"
     assert mapping["parent_org_id"] == "parent_workspace"
     assert mapping["health_override"] == ""
+    assert (mapping["seats"], mapping["mrr"], mapping["plan"]) == ("paid_seats", "current_mrr", "plan_name")
+    assert mapping["nps_score"] == "nps_latest"
+    assert mapping["cancel_at"] == ""
     assert "# Candidates for seats: paid_seats" in text
     assert "# Candidates for MRR: current_mrr" in text
     assert "# Candidates for NPS: nps_latest" in text
     assert (settings.hubspot.post_sales_pipeline, settings.hubspot.sales_pipeline) == ("18", "17")
     assert settings.renewal.stages == ("s1",)
     assert settings.plans.free == ('free "forever" \U0001f389',)
+
+
+def test_what_an_organisation_pays_for_is_recognised_and_no_property_used_twice(tmp_path: Path) -> None:
+    portal = demo_portal()
+    portal.properties[ORGANISATIONS] += [
+        {**definition(name, kind), "label": label}
+        for name, kind, label in (
+            ("lic", "number", "Paid seats"),
+            ("mrr_usd", "number", "MRR"),
+            ("product_plan", "enumeration", "Product"),
+            ("billing_frequency", "enumeration", "Billing frequency"),
+            ("customer_status", "enumeration", "Customer status"),
+            ("customer_since", "date", "Customer since"),
+            ("churn_date", "date", "Churn date"),
+            ("churn_reason", "string", "Churn reason"),
+            ("renewal_date", "date", "Renewal date"),
+            ("nps", "number", "NPS"),
+            ("nps_date", "datetime", "NPS answered"),
+        )
+    ]
+    mapping = proposal(tmp_path, HubSpotSimulator(portal))[1].hubspot.objects["organisations"].properties
+    found = {
+        column: name
+        for column, name in mapping.items()
+        if name != Settings().hubspot.objects["organisations"].properties[column]
+    }
+    assert found == {
+        "seats": "lic",
+        "mrr": "mrr_usd",
+        "plan": "product_plan",
+        "billing_interval": "billing_frequency",
+        "subscription_status": "customer_status",
+        "started_at": "customer_since",
+        "cancel_at": "churn_date",
+        "cancel_reason": "churn_reason",
+        "term_end": "renewal_date",
+        "nps_score": "nps",
+        "nps_responded_at": "nps_date",
+    }
 
 
 def test_objects_the_token_may_not_read_are_switched_off(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ EXPIRED = json.dumps(
 def begun(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, IntercomWorkspace]:
     """Three people, two companies, two conversations and a ticket of yesterday, read once."""
     folder = tmp_path_factory.mktemp("begun")
-    with world(folder) as told:
+    with world(folder, time_zone="America/Los_Angeles") as told:
         for key in ("p1", "p2", "p3"):
             told.life.add_contact(key)
         for key in ("c1", "c2"):

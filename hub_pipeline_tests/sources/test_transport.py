@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import email.utils
 import gzip
+import json
 import socket
 import ssl
 import subprocess
@@ -12,11 +14,16 @@ import threading
 import time
 import traceback
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from hub_pipeline.errors import ConfigurationError, SourceUnavailableError
 from hub_pipeline.sources import transport
+from hub_pipeline.sources.hubspot.client import observe_limits
 from hub_pipeline.sources.transport import (
     Budget,
     CancelledError,
@@ -359,3 +366,69 @@ def test_times_come_with_a_zone() -> None:
         2026, 10, 31, 12, tzinfo=dt.UTC
     )
     assert transport._header_time("yesterday") is None
+
+
+def test_a_connection_that_is_never_accepted_is_given_up(hurry: None) -> None:
+    with contextlib.ExitStack() as opened:
+        listener = opened.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        port = listener.getsockname()[1]
+        for _ in range(3):  # what the kernel takes before it lets newcomers wait
+            waiting = opened.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(("127.0.0.1", port))
+        started = time.monotonic()
+        with pytest.raises(SourceUnavailableError, match=r"within 1.5 s|no connection in time"):
+            Asker(f"http://127.0.0.1:{port}", budget=1.5).ask()
+        assert time.monotonic() - started < 2.5
+
+
+def test_json_nested_without_end_is_no_answer(hurry: None) -> None:
+    nested = b"[" * 100_000
+    with wire(answer(b'{"ok":' + nested), answer()) as server:
+        assert Asker(server.address).ask(kind=dict[str, Any]) == {"ok": True}
+    with (
+        wire(answer(b'{"errors":[{"context":{"x":' + nested, "400 Bad Request")) as server,
+        pytest.raises(RejectedError, match="HTTP 400"),
+    ):
+        Asker(server.address).ask()
+
+
+HEADER = st.text(st.characters(max_codepoint=255, exclude_characters="\r\n"), max_size=40) | st.sampled_from(
+    ["0", "-5", "abc", "86400", "1e308", "9" * 5000, "Fri, 31 Dec 9999 23:59:59 GMT", "\u00b2", "Sat, 31 Oct"]
+)
+
+
+@given(HEADER, HEADER, HEADER)
+@hypothesis_settings(max_examples=100, deadline=None)
+def test_no_header_of_a_server_is_an_error_of_ours(after: str, reset: str, now: str) -> None:
+    for headers in ({"Retry-After": after, "Date": now}, {"X-RateLimit-Reset": reset, "Date": now}):
+        wait = asked_wait(headers)
+        assert wait is None or 0 < wait < float("inf")
+        if wait is not None:
+            assert transport._clock(wait).startswith(("after 2", "when it allows"))
+    pacer = Pacer(100)
+    observe_limits(pacer, {f"X-HubSpot-RateLimit-{name}": after for name in ("Max", "Remaining")})
+    observe_limits(pacer, {"X-HubSpot-RateLimit-Interval-Milliseconds": reset})
+    with pacer.slot(Budget("Testing", 5)):
+        pass
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["message", "errors", "context", "policyName", "requiredScopes", "code"]), inner
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(JSON | st.binary(max_size=30))
+@hypothesis_settings(max_examples=100, deadline=None)
+def test_no_error_body_of_a_server_is_an_error_of_ours(body: Any) -> None:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    said = transport._said(content)
+    assert isinstance(said.text, str)
+    assert all(isinstance(scope, str) for scope in said.scopes)

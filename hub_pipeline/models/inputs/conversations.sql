@@ -1,7 +1,8 @@
 /*---
 description: >
   Versions of Intercom conversations. The contact is the HubSpot contact with the same e-mail address (the one known
-  first, if several), else the Intercom contact itself as intercom:<id>. The organisation is the one whose HubSpot id or
+  first, if several), else the Intercom contact itself as intercom:<id>; a contact that was merged into another one is
+  that one as soon as the merge is known, over up to three merges. The organisation is the one whose HubSpot id or
   mapped external id is the company's company_id in Intercom; none = NULL, and the contact decides. A match that becomes
   known later gives a new version, it never changes an old one. A rating counts from rated_at on.
   The address is that of Intercom's inbox in the workspace that was read first, on the host of its region (US, EU or
@@ -29,6 +30,43 @@ WITH versions AS (
     SELECT i.id AS intercom_id, h.contact_id, h.known_at
     FROM intercom_contacts AS i
     JOIN hubspot_contacts AS h ON h.email = i.email
+), merges AS (
+    SELECT loser_id, winner_id, min(_recorded_at) AS known_at
+    FROM raw_intercom.contact_merges
+    GROUP BY loser_id, winner_id
+), identities AS (
+    SELECT loser_id AS intercom_id, winner_id, known_at, 1 AS depth FROM merges
+    UNION ALL
+    SELECT a.loser_id, b.winner_id, greatest(a.known_at, b.known_at), 2 AS depth
+    FROM merges AS a
+    JOIN merges AS b ON b.loser_id = a.winner_id
+    UNION ALL
+    SELECT a.loser_id, c.winner_id, greatest(a.known_at, b.known_at, c.known_at), 3 AS depth
+    FROM merges AS a
+    JOIN merges AS b ON b.loser_id = a.winner_id
+    JOIN merges AS c ON c.loser_id = b.winner_id
+), moments AS (
+    SELECT intercom_id, known_at FROM contact_matches
+    UNION
+    SELECT intercom_id, known_at FROM identities
+    UNION
+    SELECT i.intercom_id, m.known_at FROM identities AS i JOIN contact_matches AS m ON m.intercom_id = i.winner_id
+), persons AS (
+    SELECT
+        m.intercom_id,
+        m.known_at,
+        coalesce(arg_max(i.winner_id, (i.depth, i.known_at, i.winner_id)), m.intercom_id) AS person_id
+    FROM moments AS m
+    LEFT JOIN identities AS i ON i.intercom_id = m.intercom_id AND i.known_at <= m.known_at
+    GROUP BY m.intercom_id, m.known_at
+), people AS (
+    SELECT
+        p.intercom_id,
+        p.known_at,
+        coalesce(w.contact_id, o.contact_id, 'intercom:' || p.person_id) AS contact_id
+    FROM persons AS p
+    LEFT JOIN contact_matches AS w ON w.intercom_id = p.person_id AND w.known_at <= p.known_at
+    LEFT JOIN contact_matches AS o ON o.intercom_id = p.intercom_id AND o.known_at <= p.known_at
 ), references_known AS (
     SELECT id AS reference, id AS org_id, min(_recorded_at) AS known_at
     FROM raw_hubspot.organisations_mapped
@@ -59,7 +97,7 @@ WITH versions AS (
 ), events AS (
     SELECT id, _recorded_at AS recorded_at FROM versions
     UNION
-    SELECT v.id, m.known_at FROM versions AS v JOIN contact_matches AS m ON m.intercom_id = v.contact_id
+    SELECT v.id, m.known_at FROM versions AS v JOIN moments AS m ON m.intercom_id = v.contact_id
     WHERE m.known_at > v._recorded_at
     UNION
     SELECT v.id, m.known_at FROM versions AS v JOIN company_matches AS m ON m.intercom_id = v.company_id
@@ -67,7 +105,7 @@ WITH versions AS (
 )
 SELECT
     v.id AS conversation_id,
-    CASE WHEN p.known_at <= e.recorded_at THEN p.contact_id ELSE 'intercom:' || v.contact_id END AS contact_id,
+    coalesce(p.contact_id, 'intercom:' || v.contact_id) AS contact_id,
     CASE WHEN o.known_at <= e.recorded_at THEN o.org_id END AS org_id,
     CAST(v.rating AS BIGINT) AS rating,
     v.rated_at,
@@ -81,6 +119,8 @@ SELECT
 FROM events AS e
 JOIN versions AS v ON v.id = e.id AND v._recorded_at <= e.recorded_at
 CROSS JOIN workspaces AS w
-LEFT JOIN contact_matches AS p ON p.intercom_id = v.contact_id
+LEFT JOIN people AS p ON p.intercom_id = v.contact_id AND p.known_at <= e.recorded_at
 LEFT JOIN company_matches AS o ON o.intercom_id = v.company_id
-QUALIFY v._recorded_at = max(v._recorded_at) OVER (PARTITION BY e.id, e.recorded_at)
+QUALIFY
+    v._recorded_at = max(v._recorded_at) OVER (PARTITION BY e.id, e.recorded_at)
+    AND (p.known_at IS NULL OR p.known_at = max(p.known_at) OVER (PARTITION BY e.id, e.recorded_at, v._recorded_at))

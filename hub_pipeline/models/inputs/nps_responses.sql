@@ -1,50 +1,222 @@
 /*---
 description: >
-  Answers to NPS surveys from HubSpot's feedback submissions. Only hs_survey_type NPS counts: HubSpot calls CSAT and CES
-  answers detractors too. The score is a whole number from 0 to 10; what is not stays in raw and is counted by the
-  check. An answer without a contact is anonymous and kept. Where the organisation's record holds a score (settings map
-  nps_score), each value it was set to is an answer of one respondent, organisation:<id>.
+  Answers to NPS surveys from four doors: HubSpot's feedback submissions, an NPS property of HubSpot contacts or
+  organisations with its history, an NPS attribute of Intercom contacts, and CSV files. Only surveys of type NPS count:
+  HubSpot calls CSAT and CES answers detractors too. The score is a whole number from 0 to 10, what is not is no answer
+  and stands in the checks; the group follows from the score alone. The respondent is the HubSpot contact, found by the
+  exact e-mail address where the door does not name it (the contact known first); else the respondent of the door,
+  intercom:<id> or respondent:<hash of the address>; an answer without any is anonymous, and an organisation's property
+  has one respondent, organisation:<id>. A match that becomes known later gives a new version. One answer that came
+  through two doors is one: of answers of different doors with one respondent (or an organisation's property and a
+  member of that organisation), one score and at most 24 hours apart the one known first is kept, of those the one
+  whose door stands first in the order above.
 grain: [response_id, recorded_at]
 checks:
   - name: nps_scores_are_valid
     severity: warn
     description: Answers whose score is not a whole number from 0 to 10; they are kept in raw and count nowhere.
     sql: >
-      SELECT id, score FROM raw_hubspot.feedback_submissions_mapped
+      SELECT 'hubspot_feedback' AS source, id, CAST(score AS VARCHAR) AS score FROM raw_hubspot.feedback_submissions_mapped
       WHERE survey_type = 'NPS' AND (score IS NULL OR score < 0 OR score > 10 OR score <> floor(score))
+      UNION ALL
+      SELECT 'hubspot_organisation', id, value FROM raw_hubspot.organisations_unread WHERE column_name = 'nps_score'
+      UNION ALL
+      SELECT 'hubspot_contact', id, value FROM raw_hubspot.contacts_unread WHERE column_name = 'nps_score'
+      UNION ALL
+      SELECT 'intercom', id, score FROM (
+        SELECT id, json_extract_string(custom_attributes, '$."' || $intercom_nps_attribute || '"') AS score
+        FROM raw_intercom.contacts_current WHERE _deleted_at IS NULL
+      ) WHERE score <> '' AND coalesce(TRY_CAST(score AS DECIMAL(9,4)) NOT IN (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10), true)
+      UNION ALL
+      SELECT 'csv', source || ' ' || original_name || ' line ' || line_no, array_to_string(reasons, '; ')
+      FROM raw_billing.quarantine WHERE table_name = 'nps_responses'
+  - name: nps_groups_agree_with_scores
+    severity: warn
+    description: Answers whose group, as the survey tool calls it, is not that of their score; the score decides.
+    sql: >
+      SELECT source, id, score, source_group FROM (
+        SELECT 'hubspot_feedback' AS source, id, score, upper(source_group) AS source_group
+        FROM raw_hubspot.feedback_submissions_mapped WHERE survey_type = 'NPS'
+        UNION ALL
+        SELECT 'csv ' || source, response_id, score, upper(source_group) FROM raw_billing.nps_responses_current
+        WHERE upper(survey_type) = 'NPS'
+      ) WHERE source_group IN ('DETRACTOR', 'PASSIVE', 'PROMOTER')
+        AND source_group <> CASE WHEN score <= 6 THEN 'DETRACTOR' WHEN score <= 8 THEN 'PASSIVE' ELSE 'PROMOTER' END
 ---*/
 WITH contact_of AS (
     SELECT a.from_id AS submission_id, min(a.to_id) AS contact_id
     FROM raw_hubspot.associations AS a
     WHERE a.from_object = 'feedback_submissions' AND a.to_object = 'contacts' AND a._deleted_at IS NULL
     GROUP BY a.from_id
+), attributes AS (
+    SELECT
+        id,
+        lower(trim(email)) AS email,
+        json_extract_string(custom_attributes, '$."' || $intercom_nps_attribute || '"') AS score,
+        json_extract_string(custom_attributes, '$."' || $intercom_nps_responded_attribute || '"') AS responded,
+        json_extract_string(custom_attributes, '$."' || $intercom_nps_comment_attribute || '"') AS comment,
+        _changed_at,
+        _recorded_at
+    FROM raw_intercom.contacts
+    WHERE _deleted_at IS NULL AND $intercom_nps_attribute <> ''
+), attribute_changes AS (
+    -- The attribute holds the latest answer: each new value, or new moment, is another one.
+    SELECT
+        *,
+        concat_ws('|', score, coalesce(responded, '')) AS answer,
+        lag(concat_ws('|', score, coalesce(responded, ''))) OVER (PARTITION BY id ORDER BY _changed_at, _recorded_at) AS answer_before
+    FROM attributes
+), attribute_answers AS (
+    SELECT
+        id,
+        email,
+        TRY_CAST(score AS DECIMAL(9,4)) AS score,
+        comment,
+        coalesce(
+            CASE
+                WHEN regexp_full_match(responded, '[0-9]{9,11}') THEN make_timestamp(CAST(responded AS BIGINT) * 1000000)
+                ELSE TRY_CAST(responded AS TIMESTAMP)
+            END,
+            _changed_at
+        ) AS responded_at,
+        _recorded_at
+    FROM attribute_changes
+    WHERE score <> '' AND answer IS DISTINCT FROM answer_before
+), told AS (
+    SELECT
+        1 AS door,
+        'hubspot_feedback' AS source,
+        'hubspot:' || f.id AS response_id,
+        c.contact_id,
+        CAST(NULL AS VARCHAR) AS email,
+        CAST(NULL AS VARCHAR) AS respondent,
+        CAST(NULL AS VARCHAR) AS organisation_ref,
+        CAST(f.score AS DECIMAL(9,4)) AS score,
+        f.comment,
+        f.responded_at,
+        f._recorded_at AS recorded_at
+    FROM raw_hubspot.feedback_submissions_mapped AS f
+    LEFT JOIN contact_of AS c ON c.submission_id = f.id
+    WHERE f.survey_type = 'NPS' AND f._deleted_at IS NULL AND f._archived_at IS NULL
+    UNION ALL
+    SELECT 2, source, response_id, contact_id, NULL, NULL, NULL, score, comment, responded_at, recorded_at
+    FROM raw_hubspot.contacts_nps
+    UNION ALL
+    SELECT 2, source, response_id, contact_id, NULL, NULL, org_id, score, comment, responded_at, recorded_at
+    FROM raw_hubspot.organisations_nps
+    UNION ALL
+    SELECT
+        3,
+        'intercom',
+        'intercom:' || id || ':' || strftime(responded_at, '%Y-%m-%dT%H:%M:%S'),
+        NULL,
+        email,
+        'intercom:' || id,
+        NULL,
+        score,
+        comment,
+        responded_at,
+        _recorded_at
+    FROM attribute_answers
+    UNION ALL
+    SELECT
+        4,
+        'csv ' || source,
+        'csv:' || source || ':' || response_id,
+        contact_id,
+        lower(trim(respondent_email)),
+        'respondent:' || left(md5(lower(trim(respondent_email))), 16),
+        organisation_ref,
+        -- A withdrawn answer is a version without a score: it counts nowhere from then on.
+        CASE WHEN _deleted_at IS NULL THEN CAST(score AS DECIMAL(9,4)) END,
+        comment,
+        responded_at,
+        _recorded_at
+    FROM raw_billing.nps_responses_versions
+    WHERE upper(survey_type) = 'NPS'
+), answers AS (
+    SELECT *
+    FROM told
+    WHERE responded_at IS NOT NULL AND (score IN (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10) OR door = 4)
+    QUALIFY row_number() OVER (PARTITION BY response_id, recorded_at ORDER BY score, comment, contact_id) = 1
+), hubspot_contacts AS (
+    SELECT lower(email) AS email, arg_min(id, (first_known, id)) AS contact_id, min(first_known) AS known_at
+    FROM (
+        SELECT email, id, min(_recorded_at) AS first_known
+        FROM raw_hubspot.contacts_mapped
+        WHERE email IS NOT NULL
+        GROUP BY email, id
+    )
+    GROUP BY lower(email)
+), organisations AS (
+    SELECT reference, arg_min(org_id, (known_at, org_id)) AS org_id, min(known_at) AS known_at
+    FROM (
+        SELECT id AS reference, id AS org_id, min(_recorded_at) AS known_at
+        FROM raw_hubspot.organisations_mapped
+        GROUP BY id
+        UNION ALL
+        SELECT external_id, id, min(_recorded_at)
+        FROM raw_hubspot.organisations_mapped
+        WHERE external_id IS NOT NULL
+        GROUP BY external_id, id
+    )
+    GROUP BY reference
+), events AS (
+    SELECT response_id, recorded_at FROM answers
+    UNION
+    SELECT a.response_id, h.known_at
+    FROM answers AS a
+    JOIN hubspot_contacts AS h ON h.email = a.email
+    WHERE a.contact_id IS NULL AND h.known_at > a.recorded_at
+    UNION
+    SELECT a.response_id, o.known_at
+    FROM answers AS a
+    JOIN organisations AS o ON o.reference = a.organisation_ref
+    WHERE o.known_at > a.recorded_at
+), versions AS (
+    SELECT
+        a.door,
+        a.source,
+        a.response_id,
+        coalesce(a.contact_id, CASE WHEN h.known_at <= e.recorded_at THEN h.contact_id END, a.respondent) AS contact_id,
+        CASE WHEN o.known_at <= e.recorded_at THEN o.org_id END AS org_id,
+        a.score,
+        a.comment,
+        a.responded_at,
+        e.recorded_at
+    FROM events AS e
+    JOIN answers AS a ON a.response_id = e.response_id AND a.recorded_at <= e.recorded_at
+    LEFT JOIN hubspot_contacts AS h ON h.email = a.email
+    LEFT JOIN organisations AS o ON o.reference = a.organisation_ref
+    QUALIFY a.recorded_at = max(a.recorded_at) OVER (PARTITION BY e.response_id, e.recorded_at)
+), first_known AS (
+    SELECT *, min(recorded_at) OVER (PARTITION BY response_id) AS known_at
+    FROM versions
+    WHERE score IS NOT NULL
+), repeated AS (
+    -- Compared as known when the later one came, so what was counted before stays counted.
+    SELECT DISTINCT b.response_id
+    FROM first_known AS a
+    JOIN first_known AS b
+        ON
+            b.door <> a.door
+            AND b.score = a.score
+            AND b.responded_at BETWEEN a.responded_at - INTERVAL 24 HOURS AND a.responded_at + INTERVAL 24 HOURS
+            AND (a.known_at < b.known_at OR (a.known_at = b.known_at AND a.door < b.door))
+    LEFT JOIN inputs.contact_orgs AS m
+        ON
+            (m.contact_id = a.contact_id AND b.contact_id = 'organisation:' || m.org_id)
+            OR (m.contact_id = b.contact_id AND a.contact_id = 'organisation:' || m.org_id)
+    WHERE a.contact_id = b.contact_id OR m.org_id IS NOT NULL
 )
 SELECT
-    'hubspot:' || f.id AS response_id,
-    c.contact_id,
-    CAST(NULL AS VARCHAR) AS org_id,
-    CAST(f.score AS DECIMAL(9,4)) AS score,
-    f.comment,
-    'hubspot_feedback' AS source,
-    f.responded_at,
-    f._recorded_at AS recorded_at
-FROM raw_hubspot.feedback_submissions_mapped AS f
-LEFT JOIN contact_of AS c ON c.submission_id = f.id
-WHERE
-    f.survey_type = 'NPS'
-    AND f.score BETWEEN 0 AND 10
-    AND f.score = floor(f.score)
-    AND f.responded_at IS NOT NULL
-    AND f._deleted_at IS NULL
-    AND f._archived_at IS NULL
-UNION ALL
-SELECT
-    o.response_id,
-    o.contact_id,
-    o.org_id,
-    o.score,
-    o.comment,
-    o.source,
-    o.responded_at,
-    o.recorded_at
-FROM raw_hubspot.organisations_nps AS o
+    v.response_id,
+    v.contact_id,
+    v.org_id,
+    v.score,
+    v.comment,
+    v.source,
+    v.responded_at,
+    v.recorded_at
+FROM versions AS v
+WHERE v.response_id NOT IN (SELECT response_id FROM repeated)

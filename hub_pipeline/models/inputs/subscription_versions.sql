@@ -652,6 +652,34 @@ compared AS (
     lag(content) OVER (PARTITION BY source, subscription_id ORDER BY effective_at, recorded_at) AS content_before,
     lag(effective_at) OVER (PARTITION BY source, subscription_id ORDER BY effective_at, recorded_at) AS instant_before
   FROM described
+),
+
+-- Since when an organisation is known to be covered by billing: by itself, or by one it was merged with.
+billed AS (
+  SELECT org_id, min(recorded_at) AS known_at FROM compared GROUP BY org_id
+),
+
+covered AS (
+  SELECT org_id, min(known_at) AS known_at
+  FROM (
+    SELECT org_id, known_at FROM billed
+    UNION ALL
+    SELECT m.id, greatest(b.known_at, m.known_at)
+    FROM raw_hubspot.merges_mapped AS o
+    JOIN billed AS b ON b.org_id = o.id
+    JOIN raw_hubspot.merges_mapped AS m ON m.same_as = o.same_as
+  ) AS either
+  GROUP BY org_id
+),
+
+-- What the properties say holds until billing is known to cover the organisation; from then on it never was.
+hubspot AS (
+  SELECT
+    t.subscription_id, t.org_id, t.plan, t.billing_interval, t.seats, t.amount, t.currency, t.status, t.effective_at,
+    t.cancel_at, t.cancel_requested_at, t.cancel_reason, t.cancel_comment, t.term_start, t.term_end, t.ended_at,
+    t.source, t.recorded_at, c.known_at AS known_to
+  FROM raw_hubspot.organisations_timeline AS t
+  LEFT JOIN covered AS c ON c.org_id = t.org_id
 )
 
 -- A row that says what already held is left out; not where an instant was corrected, because there the first row
@@ -699,4 +727,28 @@ SELECT
   h.ended_at,
   h.source,
   h.recorded_at
-FROM raw_hubspot.organisations_subscriptions AS h
+FROM hubspot AS h
+WHERE h.known_to IS NULL OR h.recorded_at < h.known_to
+UNION ALL
+SELECT
+  h.subscription_id,
+  h.org_id,
+  CAST(NULL AS VARCHAR) AS plan,
+  CAST(NULL AS VARCHAR) AS billing_interval,
+  CAST(NULL AS BIGINT) AS seats,
+  CAST(NULL AS DECIMAL(18,4)) AS amount,
+  h.currency,
+  'incomplete' AS status,
+  h.effective_at,
+  CAST(NULL AS TIMESTAMP) AS cancel_at,
+  CAST(NULL AS TIMESTAMP) AS cancel_requested_at,
+  CAST(NULL AS VARCHAR) AS cancel_reason,
+  CAST(NULL AS VARCHAR) AS cancel_comment,
+  CAST(NULL AS TIMESTAMP) AS term_start,
+  CAST(NULL AS TIMESTAMP) AS term_end,
+  CAST(NULL AS TIMESTAMP) AS ended_at,
+  h.source,
+  h.known_to AS recorded_at
+FROM hubspot AS h
+WHERE h.recorded_at < h.known_to
+QUALIFY row_number() OVER (PARTITION BY h.subscription_id, h.effective_at ORDER BY h.recorded_at) = 1

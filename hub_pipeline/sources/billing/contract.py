@@ -144,6 +144,7 @@ class Table:
         created: column that dates the first version of a record.
         absence_is_deletion: whether a full file deletes the records that it leaves out.
         shrink_is_guarded: whether a full file that lists far fewer records than the one before is held.
+        counted_by: column of the day that a record counts, where only records of one day are compared for that.
         columns: in order.
     """
 
@@ -153,6 +154,7 @@ class Table:
     meaning: str
     absence_is_deletion: bool
     shrink_is_guarded: bool
+    counted_by: str | None
     columns: dict[str, Column]
 
 
@@ -203,6 +205,7 @@ ROW_RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("valid_to: before valid_from", "valid_to < valid_from"),
         ("key: the same as org_id", "key = org_id AND relation <> 'customer'"),
     ),
+    "nps_responses": (("score: not from 0 to 10", "score > 10"),),
     "fx_rates": (),
 }
 
@@ -242,6 +245,7 @@ def contract() -> dict[str, Table]:
             meaning=table["meaning"],
             absence_is_deletion=table.get("absence_is_deletion", True),
             shrink_is_guarded=table.get("shrink_is_guarded", table.get("absence_is_deletion", True)),
+            counted_by=table.get("counted_by"),
             columns=columns,
         )
     return tables

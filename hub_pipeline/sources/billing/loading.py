@@ -49,6 +49,7 @@ from hub_pipeline.warehouse.crashpoints import crash_point
 from hub_pipeline.warehouse.landing import LoadContext, write_durably
 from hub_pipeline.warehouse.lock import Fence
 from hub_pipeline.warehouse.raw import StreamResult
+from hub_pipeline.warehouse.sql import ident
 
 SOURCE = "billing"
 
@@ -426,15 +427,24 @@ class _Files:
                 f"{counts.quarantined:,} of {counts.rows:,} rows are unusable, first {self._first_reason()}",
                 counts,
             )
-        before = self._previous_full(extract, table, close)
-        if before is not None and counts.accepted < (1 - self._settings.guards.max_shrink) * before:
+        self._refuse_shrunk(extract, table, close, counts)
+        return counts
+
+    def _refuse_shrunk(self, extract: Extract, table: Table, close: datetime, counts: Counts) -> None:
+        if extract.kind != "full" or not table.shrink_is_guarded or self._accept_shrink:
+            return
+        listed = counts.accepted
+        if table.counted_by is None:
+            before = self._previous_full(extract, table, close)
+        else:
+            listed, before = self._counted(extract, table)
+        if before is not None and listed < (1 - self._settings.guards.max_shrink) * before:
             raise _RefusedError(
                 "held",
-                f"lists {counts.accepted:,} records where the full file before listed {before:,}; nothing was "
+                f"lists {listed:,} records where the full file before listed {before:,}; nothing was "
                 "deleted, run with --accept-shrink if that is right",
                 counts,
             )
-        return counts
 
     def _append(
         self,
@@ -511,9 +521,21 @@ class _Files:
         assert row is not None, "asked only when rows are quarantined"
         return f"line {row[1]}: {row[0]}"
 
+    def _counted(self, extract: Extract, table: Table) -> tuple[int, int | None]:
+        """Records of the last day that the file counts, and of the last day before it that is known."""
+        day = ident(str(table.counted_by))
+        row = self._connection.execute(
+            f"WITH new AS (SELECT {day} FROM billing_checked WHERE reasons IS NULL AND NOT is_duplicate), "
+            f"known AS (SELECT {day} FROM raw_billing.{ident(table.name + '_current')} WHERE source = $source "
+            f"AND _deleted_at IS NULL AND {day} < (SELECT max({day}) FROM new)) "
+            f"SELECT (SELECT count(*) FROM new WHERE {day} = (SELECT max({day}) FROM new)), "
+            f"(SELECT nullif(count(*), 0) FROM known WHERE {day} = (SELECT max({day}) FROM known))",
+            {"source": extract.source},
+        ).fetchone()
+        assert row is not None, "a SELECT without FROM has one row"
+        return row
+
     def _previous_full(self, extract: Extract, table: Table, close: datetime) -> int | None:
-        if extract.kind != "full" or not table.shrink_is_guarded or self._accept_shrink:
-            return None
         row = self._connection.execute(
             "SELECT arg_max(accepted, file_no) FROM raw_billing.files WHERE table_name = $table AND source = $source "
             "AND kind = 'full' AND status = 'loaded' AND extract_close = (SELECT max(extract_close) "
