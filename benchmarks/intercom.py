@@ -6,11 +6,12 @@ figure ``% of a CPU at the limit`` says how busy a processor is kept at that rat
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
 from time import process_time
+from typing import Any
 
 from benchmarks.harness import Job
 
@@ -31,18 +32,27 @@ _FIGURE = "% of a CPU at the limit"
 def prepare(folder: Path, quick: bool) -> Iterator[str]:
     """Serve a workspace without latency and, in effect, without a limit."""
     from hub_pipeline.demo.account import IntercomWorkspace
+    from hub_pipeline.demo.intercom_search import Page, Rules
     from hub_pipeline.demo.intercom_server import IntercomSimulator
     from hub_pipeline.demo.serve import serving
 
+    class Sliced(IntercomSimulator):
+        """Gives every search all records as they lie there: searching is not what is measured."""
+
+        def _found(self, name: str, body: Mapping[str, Any], rules: Rules) -> Page:
+            records = list(self.life.records(name).values())
+            pagination = body["pagination"]
+            first = int(pagination.get("starting_after", 0))
+            last = first + pagination["per_page"]
+            more = {"next": {"starting_after": str(last)}} if last < len(records) else {}
+            return Page(list(records[first:last]), len(records), more)
+
     count = 1_500 if quick else 15_000
-    simulator = IntercomSimulator(IntercomWorkspace({}, {}, {}, {}), per_10_seconds=_UNLIMITED)
-    start = simulator.life.now - 90 * 86_400
+    simulator = Sliced(IntercomWorkspace({}, {}, {}, {}), per_10_seconds=_UNLIMITED)
     for number in range(count):
         key = str(215_000_000_000_000 + number)
         simulator.life.open_conversation(key, f"{number % 999:024x}", f"{number % 99:024x}")
         simulator.life.rate(key, number % 5 + 1, "It took a while but it was solved in the end")
-        times = {"created_at": start + number, "updated_at": start + 500 * number % (89 * 86_400)}
-        simulator.workspace.conversations[key].update(times)
     with serving(simulator.app) as (address,):
         (folder / "address").write_text(f"{address} {count}")
         yield f"{count:,} conversations, {-(-count // _PAGE)} pages"

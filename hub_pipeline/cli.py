@@ -220,6 +220,21 @@ def rebuild() -> None:
 
 
 @app.command()
+def explain(
+    organisation: Annotated[str, typer.Argument(help="Id or exact name of the organisation.")],
+    as_of: AsOf = None,
+    settings: SettingsFile = None,
+) -> None:
+    """Say why an organisation is or is not on each list of a stored day, with the rows behind it."""
+    from hub_pipeline.report.explain import explain as print_explanation
+    from hub_pipeline.warehouse.database import Warehouse
+
+    loaded, environment = _load(settings)
+    published = Warehouse.in_folder(environment.data_dir).published_path
+    print_explanation(published, organisation, _day(as_of), loaded, Console())
+
+
+@app.command()
 def erase(
     email: Annotated[
         list[str] | None, typer.Option("--email", help="Address of the person; may be repeated.")

@@ -173,6 +173,7 @@ def _portal(settings: Settings, environment: Environment, client: HubSpotClient)
         finding, needed = _object(client, settings.hubspot, name, config, usage)
         requests += needed
         yield finding
+    yield from _users_and_lists(client, settings.hubspot)
     yield Finding(
         "ok",
         "hubspot full load",
@@ -189,6 +190,23 @@ def _least_time(requests: int, hubspot: HubSpot) -> str:
     """How long so many requests take at the account's limit, whatever else is quick."""
     seconds = max(0, ceil(requests / _capacity(hubspot)) - 1) * 10
     return f"at least {seconds:,} s" if seconds else "less than a second"
+
+
+def _users_and_lists(client: HubSpotClient, hubspot: HubSpot) -> Iterator[Finding]:
+    if hubspot.users:
+        try:
+            client.users_page(None)
+        except (ForbiddenError, RejectedError) as error:
+            yield Finding(
+                "warning",
+                "hubspot users",
+                f"cannot be read: {error} Give the token that scope, or set hubspot.users to false",
+            )
+    for list_id in hubspot.lists:
+        try:
+            client.list_definition(list_id)
+        except (ForbiddenError, RejectedError) as error:
+            yield Finding("warning", f"hubspot list {list_id}", f"cannot be read: {error}")
 
 
 def _shared_requests(hubspot: HubSpot, usage: dict[str, int]) -> int:
@@ -246,7 +264,7 @@ def _count(client: HubSpotClient, config: HubSpotObject, usage: dict[str, int]) 
         return counted
     try:
         return client.search(config.object_type, {"limit": 1, "properties": ["hs_object_id"]}).total
-    except RejectedError:
+    except (ForbiddenError, RejectedError):
         return None
 
 

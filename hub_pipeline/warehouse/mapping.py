@@ -169,9 +169,7 @@ def _create_timelines(connection: duckdb.DuckDBPyConnection, settings: Settings)
         "organisations_nps",
         answers_sql(_told("organisations", NPS_COLUMNS), read),
     )
-    _create(
-        connection, "contacts_nps", answers_sql(_told("contacts", NPS_COLUMNS), read, "contact")
-    )
+    _create(connection, "contacts_nps", answers_sql(_told("contacts", NPS_COLUMNS), read, "contact"))
     _create(connection, "merges_mapped", merged_sql() if _columns(connection, "merges") else _NO_MERGES)
     if _columns(connection, "organisations"):
         _create(connection, "organisations_timeline", subscriptions_sql(settings, read))

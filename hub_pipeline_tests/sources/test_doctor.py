@@ -122,12 +122,14 @@ def test_tokens_that_are_missing_or_wrong_are_named_by_their_variables(tmp_path:
 def test_a_run_at_work_and_an_unknown_number_of_records_are_told(tmp_path: Path) -> None:
     simulator = HubSpotSimulator(account(organisations=5))
     simulator.faults.add(Fault(FaultKind.CANNED, path="/crm/limits", status=403, body=b"{}"))
+    simulator.faults.add(Fault(FaultKind.CANNED, path="contacts/search", status=403, body=b"{}"))
     with RunLock(tmp_path):
         findings = look(tmp_path, simulator)
     assert findings["lock"].level == "warning"
     assert "Another run is at work" in findings["lock"].message
     assert findings["hubspot records"].level == "warning"
-    assert "an unknown number of records" in findings["hubspot organisations"].message
+    assert "5 records" in findings["hubspot organisations"].message, "search counts them as well"
+    assert "an unknown number of records" in findings["hubspot contacts"].message
     assert look(tmp_path, simulator)["lock"].message == "no run is at work"
 
 

@@ -24,6 +24,10 @@ columns:
   next_renewal_deal_id: {type: VARCHAR, meaning: "its deal"}
   is_fast_growing: {type: BOOLEAN, meaning: "marts.seat_growth says so", not_null: true}
   risk_reasons: {type: "VARCHAR[]", meaning: "why it is at risk, from marts.at_risk; none when it is not", not_null: true}
+  seat_drop: {type: BIGINT, meaning: "organic seats lost within contraction.days; negative when it grew; empty = unknown"}
+  seats_baseline: {type: BIGINT, meaning: "seats at the start of that window", not_null: true}
+  mrr_drop: {type: "DECIMAL(18,2)", meaning: "organic MRR lost within contraction.days; negative when it grew; empty = unknown"}
+  mrr_baseline: {type: "DECIMAL(18,2)", meaning: "MRR at the start of that window, exchange rate of as_of", not_null: true}
   churn_state: {type: VARCHAR, meaning: "of its subscriptions in marts.churn_flags the first of scheduled, churned, reactivated, false_alarm", accepted: [scheduled, churned, reactivated, false_alarm]}
   churn_on: {type: DATE, meaning: "earliest churn date of that state"}
   nps_answers: {type: BIGINT, meaning: "contacts with a current answer", not_null: true}
@@ -77,6 +81,10 @@ SELECT
     m.next_renewal_deal_id,
     m.is_fast_growing,
     m.risk_reasons,
+    m.seat_drop,
+    m.seats_baseline,
+    m.mrr_drop,
+    m.mrr_baseline,
     m.churn_state,
     m.churn_on,
     m.nps_answers,

@@ -193,6 +193,10 @@ WITH contact_of AS (
     SELECT *, min(recorded_at) OVER (PARTITION BY response_id) AS known_at
     FROM versions
     WHERE score IS NOT NULL
+), members AS (
+    SELECT DISTINCT from_id AS contact_id, to_id AS org_id
+    FROM raw_hubspot.associations
+    WHERE from_object = 'contacts' AND to_object = 'organisations'
 ), repeated AS (
     -- Compared as known when the later one came, so what was counted before stays counted.
     SELECT DISTINCT b.response_id
@@ -203,7 +207,7 @@ WITH contact_of AS (
             AND b.score = a.score
             AND b.responded_at BETWEEN a.responded_at - INTERVAL 24 HOURS AND a.responded_at + INTERVAL 24 HOURS
             AND (a.known_at < b.known_at OR (a.known_at = b.known_at AND a.door < b.door))
-    LEFT JOIN inputs.contact_orgs AS m
+    LEFT JOIN members AS m
         ON
             (m.contact_id = a.contact_id AND b.contact_id = 'organisation:' || m.org_id)
             OR (m.contact_id = b.contact_id AND a.contact_id = 'organisation:' || m.org_id)

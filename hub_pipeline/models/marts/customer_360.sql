@@ -34,6 +34,10 @@ columns:
   next_renewal_deal_id: {type: VARCHAR, meaning: "its deal"}
   is_fast_growing: {type: BOOLEAN, meaning: "marts.seat_growth says so", not_null: true}
   risk_reasons: {type: "VARCHAR[]", meaning: "why it is at risk, from marts.at_risk; none when it is not", not_null: true}
+  seat_drop: {type: BIGINT, meaning: "organic seats lost within contraction.days; negative when it grew; empty = unknown"}
+  seats_baseline: {type: BIGINT, meaning: "seats at the start of that window", not_null: true}
+  mrr_drop: {type: "DECIMAL(18,2)", meaning: "organic MRR lost within contraction.days; negative when it grew; empty = unknown"}
+  mrr_baseline: {type: "DECIMAL(18,2)", meaning: "MRR at the start of that window, exchange rate of as_of", not_null: true}
   churn_state: {type: VARCHAR, meaning: "of its subscriptions in marts.churn_flags the first of scheduled, churned, reactivated, false_alarm", accepted: [scheduled, churned, reactivated, false_alarm]}
   churn_on: {type: DATE, meaning: "earliest churn date of that state"}
   nps_answers: {type: BIGINT, meaning: "contacts with a current answer", not_null: true}
@@ -133,6 +137,10 @@ joined AS (
         r.deal_id,
         coalesce(g.is_fast_growing, false) AS is_fast_growing,
         coalesce(k.reasons, CAST([] AS VARCHAR[])) AS risk_reasons,
+        CASE WHEN o.state <> 'custom_off_billing' THEN CASE WHEN d.org_id IS NULL THEN 0 ELSE d.seat_drop END END AS seat_drop,
+        CASE WHEN o.state <> 'custom_off_billing' THEN CASE WHEN d.org_id IS NULL THEN 0 ELSE d.mrr_drop END END AS mrr_drop,
+        coalesce(d.seats_baseline, 0) AS seats_baseline,
+        coalesce(d.mrr_baseline, 0) AS mrr_baseline,
         c.state AS churn_state,
         c.churn_date,
         coalesce(n.contacts, 0) AS nps_answers,
@@ -225,6 +233,10 @@ SELECT
     deal_id AS next_renewal_deal_id,
     is_fast_growing,
     risk_reasons,
+    CAST(seat_drop AS BIGINT) AS seat_drop,
+    CAST(seats_baseline AS BIGINT) AS seats_baseline,
+    CAST(mrr_drop AS DECIMAL(18, 2)) AS mrr_drop,
+    CAST(mrr_baseline AS DECIMAL(18, 2)) AS mrr_baseline,
     churn_state,
     churn_date AS churn_on,
     nps_answers,

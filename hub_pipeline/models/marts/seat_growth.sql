@@ -41,6 +41,7 @@ columns:
   seat_utilisation: {type: "DECIMAL(18,4)", meaning: "members_active / seats_now"}
   has_open_upsell_deal: {type: BOOLEAN, meaning: "an open deal of type upsell exists for it", not_null: true}
   growth_days: {type: INTEGER, meaning: "length of the window in days", not_null: true}
+  min_seats: {type: BIGINT, meaning: "organic growth from which it is fast growing", not_null: true}
   hubspot_url: {type: VARCHAR, meaning: "address of the record"}
   why: {type: VARCHAR, meaning: "the change in one sentence with its numbers", not_null: true}
   settings_hash: {type: VARCHAR, meaning: "settings the row was built with", not_null: true}
@@ -156,6 +157,7 @@ SELECT
     o.seat_utilisation,
     u.org_id IS NOT NULL AS has_open_upsell_deal,
     CAST($growth_days AS INTEGER) AS growth_days,
+    CAST($growth_min_seats AS BIGINT) AS min_seats,
     o.hubspot_url,
     counted(g.seats_baseline, 'seat') || ' on ' || CAST(CAST(g.baseline_on AS DATE) AS VARCHAR)
     || CASE g.baseline_kind

@@ -147,10 +147,13 @@ def make_plan(
 
 
 def is_full_cheaper(changed: int, live: int, history: bool, settings: HubSpot) -> bool:
-    """Whether listing all `live` records takes less time at the account's limits than reading the `changed` ones."""
+    """Whether listing all `live` records takes less time at the account's limits than reading the `changed` ones.
+
+    Their number is known from the first page of the search, so that page costs nothing any more.
+    """
     lists = settings.requests_per_10_seconds / 10
     page = HISTORY_PAGE if history else PAGE
-    searched = ceil(changed / SEARCH_PAGE) / settings.searches_per_second
+    searched = max(0, ceil(changed / SEARCH_PAGE) - 1) / settings.searches_per_second
     read_again = ceil(changed / page) / lists if history else 0.0
     return searched + read_again > ceil(live / page) / lists
 
