@@ -13,8 +13,9 @@ from rich.table import Table
 
 from benchmarks.harness import Result, run
 
+HUBSPOT = ("hubspot", "hubspot_client", "hubspot_limited", "hubspot_changes", "hubspot_dagster")
 #: In the order of the table; each is a module of this package.
-BENCHMARKS = ("loader", "hubspot", "intercom", "billing", "models", "orchestration")
+BENCHMARKS = ("loader", *HUBSPOT, "intercom", "billing", "models", "orchestration")
 
 
 def table(results: Sequence[Result], markdown: bool) -> Table:
@@ -28,9 +29,9 @@ def table(results: Sequence[Result], markdown: bool) -> Table:
     for result in results:
         first = (f"{result.title}: {result.size}", result.reference_is)
         for figure in result.figures:
-            ratio = f"{figure.ours / figure.reference:.1f}"
+            ratio = _ratio(figure.ours / figure.reference)
             if len(figure.ratios) > 1:
-                ratio += f" ({figure.ratios[0]:.1f}-{figure.ratios[-1]:.1f})"
+                ratio += f" ({_ratio(figure.ratios[0])}-{_ratio(figure.ratios[-1])})"
             shown.add_row(
                 first[0], figure.name, _number(figure.ours), _number(figure.reference), ratio, first[1]
             )
@@ -38,6 +39,10 @@ def table(results: Sequence[Result], markdown: bool) -> Table:
         if not markdown:
             shown.add_section()
     return shown
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.5f}"
 
 
 def _number(value: float) -> str:

@@ -33,7 +33,7 @@ def portal(folder: Path, count: int, **options: Any) -> Iterator[str]:
 
 
 def hits(folder: Path) -> dict[str, int]:
-    """Requests the portal has seen, and how many it refused."""
+    """Requests the portal has seen, how many it refused, and its records."""
     with urlopen(f"{(folder / 'address').read_text()}/__hits") as answer:  # noqa: S310  our own server
         found: dict[str, int] = json.load(answer)
     return found
@@ -60,8 +60,12 @@ def configured(folder: Path, work: Path, **hubspot: Any) -> tuple[Settings, Envi
     )
 
 
-def loading(settings: Settings, environment: Environment, work: Path) -> None:
-    """Read contacts into a warehouse in `work`, as one run of one source does."""
+def loading(settings: Settings, environment: Environment, work: Path) -> float:
+    """Read contacts into a warehouse in `work`, as one run of one source does.
+
+    Returns:
+        CPU seconds of reading: all of the process while the loader was not at work.
+    """
     from hub_pipeline.sources import hubspot
     from hub_pipeline.sources.progress import NullProgress
     from hub_pipeline.warehouse import ledger
@@ -75,12 +79,17 @@ def loading(settings: Settings, environment: Environment, work: Path) -> None:
         load, fence = ledger.begin_run(connection, lock, warehouse.state_path, DAY, CLOSE)
         loader = RawLoader(connection, fence, load, warehouse.landing_root)
         known = WarehouseKnown(connection)
+        began = process_time()
+        engine = 0.0
         for stream, files, result in hubspot.extract(
             settings, environment, warehouse.landing_root, load, NullProgress(), known
         ):
+            engine += process_time() - began
             for file in files:
                 loader.load_file(stream, file)
             loader.finish_stream(stream, files, result, 0.2)
+            began = process_time()
+        return engine + process_time() - began
 
 
 def landed(settings: Settings, environment: Environment, work: Path) -> None:

@@ -56,7 +56,8 @@ class Portal:
         """(status, body, whether it is compressed)."""
         parts = urlsplit(target)
         if parts.path == "/__hits":
-            return 200, json.dumps({"requests": self.requests, "refused": self.refused}).encode(), False
+            seen = {"requests": self.requests, "refused": self.refused, "records": self.count}
+            return 200, json.dumps(seen).encode(), False
         self.requests += 1
         searching = parts.path.endswith("/search")
         if self._limited and not searching:
@@ -69,7 +70,7 @@ class Portal:
         if searching:
             return 200, self._search(json.loads(body)), False
         query = parse_qs(parts.query)
-        if parts.path.startswith("/crm/objects/"):
+        if "/objects/" in parts.path:  # hubspot-api-client still asks /crm/v3/objects
             if query.get("archived") == ["true"]:
                 return 200, _EMPTY, False
             return 200, self._list(int(query.get("after", ["0"])[0])), True

@@ -210,11 +210,11 @@ def _users_and_lists(client: HubSpotClient, hubspot: HubSpot) -> Iterator[Findin
 
 
 def _shared_requests(hubspot: HubSpot, usage: dict[str, int]) -> int:
-    """Requests beside the records: the account, owners (active and archived), pipelines, associations."""
+    """Requests beside the records: account, owners (active and archived), users, lists, pipelines, associations."""
     sources = [hubspot.objects[source].object_type for source, _ in dict.fromkeys(hubspot.associations)]
     associations = sum(ceil(usage.get(TYPE_IDS.get(t, t), 0) / ASSOCIATION_BATCH) for t in sources)
     pipelines = sum(config.object_type in WITH_PIPELINES for config in hubspot.objects.values())
-    return 1 + 2 + pipelines + associations
+    return 1 + 2 + hubspot.users + 2 * len(hubspot.lists) + pipelines + associations
 
 
 def _object(

@@ -167,9 +167,13 @@ def _create_timelines(connection: duckdb.DuckDBPyConnection, settings: Settings)
     _create(
         connection,
         "organisations_nps",
-        answers_sql(_told("organisations", NPS_COLUMNS), read),
+        answers_sql(_told("organisations", NPS_COLUMNS, ("nps_score", "nps_responded_at")), read),
     )
-    _create(connection, "contacts_nps", answers_sql(_told("contacts", NPS_COLUMNS), read, "contact"))
+    _create(
+        connection,
+        "contacts_nps",
+        answers_sql(_told("contacts", NPS_COLUMNS, ("nps_score", "nps_responded_at")), read, "contact"),
+    )
     _create(connection, "merges_mapped", merged_sql() if _columns(connection, "merges") else _NO_MERGES)
     if _columns(connection, "organisations"):
         _create(connection, "organisations_timeline", subscriptions_sql(settings, read))
@@ -178,13 +182,13 @@ def _create_timelines(connection: duckdb.DuckDBPyConnection, settings: Settings)
         _create(connection, "organisations_timeline", f"SELECT {nothing} WHERE false")
 
 
-def _told(name: str, columns: tuple[str, ...]) -> str:
+def _told(name: str, columns: tuple[str, ...], dated: tuple[str, ...] = ()) -> str:
     names = ", ".join(map(literal, columns))
     cells = (
         "SELECT id, column_name, value, effective_at, recorded_at "
         f"FROM raw_hubspot.{ident(name + '_changes')} WHERE column_name IN ({names})"
     )
-    return f"SELECT * FROM ({timeline_sql(cells, columns)}) WHERE is_told"
+    return f"SELECT * FROM ({timeline_sql(cells, columns, dated)}) WHERE is_told"
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ def states_sql(name: str, tracked: Sequence[str]) -> str:
         GROUP BY id, recorded_at)"""
 
 
-def timeline_sql(cells: str, columns: Sequence[str]) -> str:
+def timeline_sql(cells: str, columns: Sequence[str], dated: Sequence[str] = ()) -> str:
     """The values of all columns at every instant at which one of them was set, for every state of knowledge.
 
     A change that became known after a later one (late) rewrites every instant from its own on: an epoch of knowledge
@@ -138,19 +138,24 @@ def timeline_sql(cells: str, columns: Sequence[str]) -> str:
     Args:
         cells: SELECT of id, column_name, value, effective_at, recorded_at.
         columns: the columns.
+        dated: those of them of which it is asked when they were last set.
 
     Returns:
         A SELECT of id, epoch (NULL: the first), effective_at, recorded_at, is_told (the row is news in its epoch),
-        each column as text ('' = cleared, NULL = never set by then) and ``<column>__at``: when it was last set.
+        each column as text ('' = cleared, NULL = never set by then) and ``<column>__at`` of the dated ones.
     """
     wide = ", ".join(
         f"arg_max(value, own_recorded_at) FILTER (WHERE column_name = {literal(c)}) AS {ident(c)}"
         for c in columns
     )
     carried = ", ".join(
-        f"last_value({ident(c)} IGNORE NULLS) OVER so_far AS {ident(c)}, "
-        f"max(CASE WHEN {ident(c)} IS NOT NULL THEN effective_at END) OVER so_far AS {ident(c + '__at')}"
-        for c in columns
+        [
+            *(f"last_value({ident(c)} IGNORE NULLS) OVER so_far AS {ident(c)}" for c in columns),
+            *(
+                f"max(CASE WHEN {ident(c)} IS NOT NULL THEN effective_at END) OVER so_far AS {ident(c + '__at')}"
+                for c in dated
+            ),
+        ]
     )
     return f"""
     WITH cells AS ({cells}),

@@ -106,7 +106,7 @@ def subscriptions_sql(settings: Settings, cast: Callable[[str, str], str]) -> st
     whole_months = " ".join(f"WHEN {literal(k)} THEN {v}" for k, v in _MONTHS.items())
     interval = vocabulary("billing_interval", settings.hubspot.billing_intervals)
     return f"""
-    WITH timeline AS ({timeline_sql(cells, columns)}),
+    WITH timeline AS ({timeline_sql(cells, columns, ("cancel_at",))}),
     typed AS (
         SELECT id, epoch, effective_at, recorded_at, is_told, coalesce(is_gone = 'true', false) AS is_gone,
             nullif(plan, '') AS plan,

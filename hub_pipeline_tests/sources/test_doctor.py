@@ -42,14 +42,14 @@ def test_a_healthy_portal_shows_records_properties_and_the_length_of_a_full_load
     assert "account 8443689, time zone Europe/Berlin" in findings["hubspot"].message
     assert "250 records, 3 properties, about 7 requests" in findings["hubspot organisations"].message
     assert "3 records" in findings["hubspot contacts"].message
-    # account, owners twice, associations once, organisations 7 and contacts 3
-    assert "about 14 requests" in findings["hubspot full load"].message
+    # account, owners twice, users and associations once, organisations 7 and contacts 3
+    assert "about 15 requests" in findings["hubspot full load"].message
     assert "180 requests in 10 s allows less than a second" in findings["hubspot full load"].message
     assert findings["intercom contacts"].message == "5 records"
     assert findings["intercom conversations"].message == "45 records"
     assert findings["billing"].message.startswith("1 files")
     assert "DuckDB 2.0" in findings["versions"].message
-    assert simulator.hits.count() <= 2 + 2 * 2
+    assert simulator.hits.count() <= 2 + 1 + 2 * 2
 
 
 def test_the_full_load_counts_associations_owners_and_pipelines(tmp_path: Path) -> None:
@@ -58,8 +58,8 @@ def test_the_full_load_counts_associations_owners_and_pipelines(tmp_path: Path) 
     with serving(HubSpotSimulator(account(organisations=2_500)).app) as (url,):
         found = doctor(settings_with(objects=objects, associations=pairs), environment(tmp_path, url))
     message = next(f for f in found if f.subject == "hubspot full load").message
-    # account 1, owners 2, pipelines of deals 1, associations of 2,500 organisations 3; records 2 + 25 and 2
-    assert "about 36 requests" in message
+    # account 1, owners 2, users 1, pipelines of deals 1, associations of 2,500 organisations 3; records 2 + 25 and 2
+    assert "about 37 requests" in message
 
 
 @pytest.mark.parametrize(
@@ -140,3 +140,17 @@ def test_a_mapped_property_that_does_not_exist_is_a_warning_with_the_key_to_chan
     finding = next(f for f in found if f.subject == "hubspot organisations")
     assert finding.level == "warning"
     assert "does not have tier: map them under hubspot.objects.organisations.properties" in finding.message
+
+
+def test_users_and_lists_that_cannot_be_read_are_warnings(tmp_path: Path) -> None:
+    simulator = HubSpotSimulator(
+        account(organisations=1), forbidden={"settings.users": ["settings.users.read"]}
+    )
+    simulator.create_list("55", "Champions", "contacts")
+    with serving(simulator.app) as (url,):
+        found = doctor(settings_with(lists=["55", "99"]), environment(tmp_path, url))
+    findings = {f.subject: f for f in found}
+    assert findings["hubspot users"].level == findings["hubspot list 99"].level == "warning"
+    assert "settings.users.read" in findings["hubspot users"].message
+    assert "List does not exist with ID 99" in findings["hubspot list 99"].message
+    assert "hubspot list 55" not in findings

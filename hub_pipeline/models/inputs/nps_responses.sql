@@ -24,7 +24,7 @@ checks:
       SELECT 'hubspot_contact', id, value FROM raw_hubspot.contacts_unread WHERE column_name = 'nps_score'
       UNION ALL
       SELECT 'intercom', id, score FROM (
-        SELECT id, json_extract_string(custom_attributes, '$."' || $intercom_nps_attribute || '"') AS score
+        SELECT id, json_extract_string(custom_attributes, '$."' || coalesce(nullif($intercom_nps_attribute, ''), ' ') || '"') AS score
         FROM raw_intercom.contacts_current WHERE _deleted_at IS NULL
       ) WHERE score <> '' AND coalesce(TRY_CAST(score AS DECIMAL(9,4)) NOT IN (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10), true)
       UNION ALL
@@ -52,9 +52,9 @@ WITH contact_of AS (
     SELECT
         id,
         lower(trim(email)) AS email,
-        json_extract_string(custom_attributes, '$."' || $intercom_nps_attribute || '"') AS score,
-        json_extract_string(custom_attributes, '$."' || $intercom_nps_responded_attribute || '"') AS responded,
-        json_extract_string(custom_attributes, '$."' || $intercom_nps_comment_attribute || '"') AS comment,
+        json_extract_string(custom_attributes, '$."' || coalesce(nullif($intercom_nps_attribute, ''), ' ') || '"') AS score,
+        json_extract_string(custom_attributes, '$."' || coalesce(nullif($intercom_nps_responded_attribute, ''), ' ') || '"') AS responded,
+        json_extract_string(custom_attributes, '$."' || coalesce(nullif($intercom_nps_comment_attribute, ''), ' ') || '"') AS comment,
         _changed_at,
         _recorded_at
     FROM raw_intercom.contacts

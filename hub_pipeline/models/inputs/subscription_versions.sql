@@ -641,8 +641,7 @@ described AS (
       coalesce(CAST(term_start AS VARCHAR), '~'),
       coalesce(CAST(term_end AS VARCHAR), '~'),
       coalesce(CAST(ended_at AS VARCHAR), '~')
-    ) AS content,
-    count(*) OVER (PARTITION BY source, subscription_id, effective_at) AS versions_of_the_instant
+    ) AS content
   FROM states
 ),
 
@@ -650,7 +649,8 @@ compared AS (
   SELECT
     *,
     lag(content) OVER (PARTITION BY source, subscription_id ORDER BY effective_at, recorded_at) AS content_before,
-    lag(effective_at) OVER (PARTITION BY source, subscription_id ORDER BY effective_at, recorded_at) AS instant_before
+    lag(effective_at) OVER (PARTITION BY source, subscription_id ORDER BY effective_at, recorded_at) AS instant_before,
+    lead(effective_at) OVER (PARTITION BY source, subscription_id ORDER BY effective_at, recorded_at) AS instant_after
   FROM described
 ),
 
@@ -706,7 +706,7 @@ SELECT
 FROM compared
 WHERE content_before IS NULL
   OR content <> content_before
-  OR (versions_of_the_instant > 1 AND instant_before < effective_at)
+  OR (instant_before < effective_at AND instant_after = effective_at)
 UNION ALL
 SELECT
   h.subscription_id,
