@@ -49,6 +49,17 @@ class Doors(BillingFolder):
         ):
             self.connection.execute(statement)
 
+    def clear(self) -> None:
+        """Empty every door."""
+        tables = self.rows(
+            "SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE schema_name IN ('raw_hubspot', "
+            "'raw_intercom') OR table_name IN ('nps_responses', 'files', 'quarantine') AND schema_name = 'raw_billing'"
+        )
+        for (table,) in tables:
+            self.connection.execute(f"DELETE FROM {table}")
+        for path in self.folder.iterdir():
+            path.unlink()
+
     def contact(
         self, id: str, email: str, known_at: datetime = MAY - 90 * DAY, org: str | None = None
     ) -> None:
@@ -91,11 +102,6 @@ class Doors(BillingFolder):
         )
 
     def build(self) -> None:
-        if not self.rows(
-            "SELECT 1 FROM duckdb_tables() WHERE table_name = 'nps_responses' AND schema_name = 'raw_billing'"
-        ):
-            self.run(datetime(2026, 5, 31).date())
-        create_macros(self.connection)
         model = catalog().models["inputs.nps_responses"]
         run_model(self.connection, model, model_parameters(None, None, self.settings))
 
@@ -114,11 +120,19 @@ class Doors(BillingFolder):
         self.connection.execute(f"INSERT INTO {table} VALUES ({marks})", values)
 
 
-@pytest.fixture
-def doors(tmp_path: Path) -> Iterator[Doors]:
-    made = Doors(tmp_path / "data")
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
+    made = Doors(tmp_path_factory.mktemp("nps") / "data")
+    made.run(datetime(2026, 5, 31).date())
+    create_macros(made.connection)
     yield made
     made.close()
+
+
+@pytest.fixture
+def doors(house: Doors) -> Doors:
+    house.clear()
+    return house
 
 
 def test_answers_of_all_four_doors_are_one_table_of_the_same_respondents(doors: Doors) -> None:
@@ -158,9 +172,7 @@ def test_scores_that_are_none_are_counted_with_where_they_stand_and_never_become
         *good, "r11,2026-05-02,11,,c1,,,,", "r12,2026-05-02,N/A,,c1,,,,", "r13,2026-05-02,7.5,,c1,,,,"
     )
     assert results["nps_responses"].quarantined == 3
-    assert [row[1] for row in sorted(doors.answers(), key=str)] == [5, 5, 5, 0, 10] or len(
-        doors.answers()
-    ) == 5
+    assert sorted(row[1] for row in doors.answers()) == [0, 5, 5, 5, 10]
     assert doors.failing("nps_scores_are_valid") == {
         ("hubspot_feedback", "s1", "11.0000"),
         ("hubspot_feedback", "s2", None),
@@ -229,10 +241,7 @@ def test_a_respondent_who_becomes_known_later_is_a_new_version_and_changes_no_ol
 def test_the_organisation_that_a_file_names_is_found_by_its_id_or_external_id(doors: Doors) -> None:
     doors._insert("raw_hubspot.organisations_mapped", "501", "acme", MAY - 90 * DAY)
     doors.csv("r1,2026-05-02,3,,1,,501,,", "r2,2026-05-03,3,,2,,acme,,", "r3,2026-05-04,3,,3,,nobody,,")
-    assert doors.answers("DISTINCT org_id, responded_at")[0][0] == "501"
-    assert [row[0] for row in doors.answers("org_id")] == ["501", "501", None] or {
-        row for row in doors.answers("contact_id, org_id")
-    } == {("1", "501"), ("2", "501"), ("3", None)}
+    assert doors.answers("contact_id, org_id") == [("1", "501"), ("2", "501"), ("3", None)]
 
 
 def test_one_answer_through_two_doors_counts_once_and_the_door_known_first_keeps_it(doors: Doors) -> None:
@@ -252,7 +261,7 @@ def test_answers_of_one_door_of_another_score_or_of_another_time_are_answers_of_
     doors.submission("s1", 3, MAY, contact="1")
     doors.submission("s2", 3, MAY + timedelta(hours=1), contact="1")
     doors.property("contact", "1", 4, MAY + timedelta(hours=2))
-    doors.attribute("i1", "ann@acme.example", MAY + timedelta(hours=24, seconds=1), nps=3, nps_at=None)
+    doors.attribute("i1", "ann@acme.example", MAY + timedelta(hours=25, seconds=1), nps=3)
     doors.property("organisation", "8", 3, MAY + timedelta(hours=3))
     assert [row[0] for row in doors.answers("source")] == [
         "hubspot_feedback",
@@ -260,7 +269,7 @@ def test_answers_of_one_door_of_another_score_or_of_another_time_are_answers_of_
         "hubspot_contact",
         "hubspot_organisation",
         "intercom",
-    ] or len(doors.answers()) == 4
+    ]
 
 
 def test_a_withdrawn_answer_of_a_file_counts_nowhere_from_then_on(doors: Doors) -> None:
@@ -272,11 +281,11 @@ def test_a_withdrawn_answer_of_a_file_counts_nowhere_from_then_on(doors: Doors) 
     assert found[-1] == (None, datetime(2026, 6, 15, 8))
 
 
-def test_without_an_attribute_in_the_settings_intercom_is_no_door(tmp_path: Path) -> None:
+def test_without_an_attribute_in_the_settings_intercom_is_no_door(doors: Doors) -> None:
     assert Settings().intercom.nps_attribute == ""
-    made = Doors(tmp_path / "data")
-    made.settings = made.settings.model_copy(update={"intercom": Settings().intercom})
-    made.attribute("i1", None, MAY, nps=3)
-    assert made.answers() == []
-    assert made.failing("nps_scores_are_valid") == set()
-    made.close()
+    with_attribute = doors.settings
+    doors.settings = with_attribute.model_copy(update={"intercom": Settings().intercom})
+    doors.attribute("i1", None, MAY, nps=3)
+    assert doors.answers() == []
+    assert doors.failing("nps_scores_are_valid") == set()
+    doors.settings = with_attribute

@@ -90,6 +90,7 @@ WITH contact_of AS (
         c.contact_id,
         CAST(NULL AS VARCHAR) AS email,
         CAST(NULL AS VARCHAR) AS respondent,
+        CAST(NULL AS VARCHAR) AS org_id,
         CAST(NULL AS VARCHAR) AS organisation_ref,
         CAST(f.score AS DECIMAL(9,4)) AS score,
         f.comment,
@@ -99,10 +100,10 @@ WITH contact_of AS (
     LEFT JOIN contact_of AS c ON c.submission_id = f.id
     WHERE f.survey_type = 'NPS' AND f._deleted_at IS NULL AND f._archived_at IS NULL
     UNION ALL
-    SELECT 2, source, response_id, contact_id, NULL, NULL, NULL, score, comment, responded_at, recorded_at
+    SELECT 2, source, response_id, contact_id, NULL, NULL, NULL, NULL, score, comment, responded_at, recorded_at
     FROM raw_hubspot.contacts_nps
     UNION ALL
-    SELECT 2, source, response_id, contact_id, NULL, NULL, org_id, score, comment, responded_at, recorded_at
+    SELECT 2, source, response_id, contact_id, NULL, NULL, org_id, NULL, score, comment, responded_at, recorded_at
     FROM raw_hubspot.organisations_nps
     UNION ALL
     SELECT
@@ -112,6 +113,7 @@ WITH contact_of AS (
         NULL,
         email,
         'intercom:' || id,
+        NULL,
         NULL,
         score,
         comment,
@@ -126,6 +128,7 @@ WITH contact_of AS (
         contact_id,
         lower(trim(respondent_email)),
         'respondent:' || left(md5(lower(trim(respondent_email))), 16),
+        NULL,
         organisation_ref,
         -- A withdrawn answer is a version without a score: it counts nowhere from then on.
         CASE WHEN _deleted_at IS NULL THEN CAST(score AS DECIMAL(9,4)) END,
@@ -179,7 +182,7 @@ WITH contact_of AS (
         a.source,
         a.response_id,
         coalesce(a.contact_id, CASE WHEN h.known_at <= e.recorded_at THEN h.contact_id END, a.respondent) AS contact_id,
-        CASE WHEN o.known_at <= e.recorded_at THEN o.org_id END AS org_id,
+        coalesce(a.org_id, CASE WHEN o.known_at <= e.recorded_at THEN o.org_id END) AS org_id,
         a.score,
         a.comment,
         a.responded_at,
@@ -224,3 +227,9 @@ SELECT
     v.recorded_at
 FROM versions AS v
 WHERE v.response_id NOT IN (SELECT response_id FROM repeated)
+-- A version that says what already held is left out.
+QUALIFY
+    row_number() OVER (PARTITION BY v.response_id ORDER BY v.recorded_at) = 1
+    OR (v.contact_id, v.org_id, v.score, v.comment, v.responded_at) IS DISTINCT FROM lag(
+        (v.contact_id, v.org_id, v.score, v.comment, v.responded_at)
+    ) OVER (PARTITION BY v.response_id ORDER BY v.recorded_at)

@@ -20,13 +20,6 @@ columns:
   closing: {type: "DECIMAL(18,2)", meaning: "MRR after, at the rate of after_on; empty = no rate"}
   was_paused: {type: BOOLEAN, meaning: "paused at the close of before_on", not_null: true}
   is_paused: {type: BOOLEAN, meaning: "paused at the close of after_on", not_null: true}
-checks:
-  - name: fx_rate_present
-    description: Every foreign MRR of the metrics period has an exchange rate on the days it is counted.
-    sql: >
-      SELECT span, after_on, subscription_id, org_id, currency
-      FROM intermediate.mrr_steps
-      WHERE opening IS NULL OR reopened IS NULL OR closing IS NULL
 ---*/
 WITH intervals AS (
     SELECT

@@ -23,6 +23,12 @@ columns:
   closing: {type: "DECIMAL(18,2)", meaning: "MRR at closing_on, at the rates of that day", not_null: true}
   settings_hash: {type: VARCHAR, meaning: "settings the row was built with", not_null: true}
 checks:
+  - name: fx_rate_present
+    description: Every foreign MRR of the metrics period has an exchange rate on the days it is counted.
+    sql: >
+      SELECT span, after_on, subscription_id, org_id, currency
+      FROM intermediate.mrr_steps
+      WHERE opening IS NULL OR reopened IS NULL OR closing IS NULL
   - name: adds_up
     description: Opening and movements give the closing, to the cent.
     sql: >
