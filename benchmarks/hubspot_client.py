@@ -29,7 +29,7 @@ def ours(folder: Path, work: Path) -> Job:
 def reference(folder: Path, work: Path) -> Job:
     """Everything in one list, then in one frame."""
     import duckdb
-    import pandas as pd
+    import pandas as pd  # type: ignore[import-untyped]
     from hubspot import HubSpot
 
     from benchmarks.portal import TOKEN

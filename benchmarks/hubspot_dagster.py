@@ -23,6 +23,8 @@ def prepare(folder: Path, quick: bool) -> Iterator[str]:
 
 def ours(folder: Path, work: Path) -> Job:
     """Materialise the assets of HubSpot and nothing else."""
+    import os
+
     import dagster as dg
 
     from hub_pipeline.orchestration.automation import JOB
@@ -36,11 +38,15 @@ def ours(folder: Path, work: Path) -> Job:
     def job() -> None:
         token = caller.set(Caller(environment, NullProgress()))
         try:
-            with dg.DagsterInstance.from_config(str(prepare_dagster_home(work))) as instance:
+            os.environ["DAGSTER_HOME"] = str(prepare_dagster_home(work))
+            with dg.DagsterInstance.get() as instance:
                 chosen = build_definitions(settings).resolve_job_def(JOB)
                 keys = [k for k in chosen.asset_layer.selected_asset_keys if k.path[0] == "raw_hubspot"]
                 assert chosen.execute_in_process(
-                    instance=instance, asset_selection=keys, partition_key=hubspot_run.DAY.isoformat()
+                    instance=instance,
+                    asset_selection=keys,
+                    partition_key=hubspot_run.DAY.isoformat(),
+                    run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
                 ).success
         finally:
             caller.reset(token)

@@ -33,7 +33,7 @@ def portal(folder: Path, count: int, **options: Any) -> Iterator[str]:
 
 
 def hits(folder: Path) -> dict[str, int]:
-    """Requests the portal has seen, how many it refused, and its records."""
+    """Requests the portal has seen, those for records, those it refused; and its number of records."""
     with urlopen(f"{(folder / 'address').read_text()}/__hits") as answer:  # noqa: S310  our own server
         found: dict[str, int] = json.load(answer)
     return found

@@ -39,6 +39,7 @@ class Portal:
         self.count = count
         self.latency = latency
         self.requests = 0
+        self.record_requests = 0
         self.refused = 0
         self._limited = limited
         self._accepted: deque[float] = deque()
@@ -56,9 +57,15 @@ class Portal:
         """(status, body, whether it is compressed)."""
         parts = urlsplit(target)
         if parts.path == "/__hits":
-            seen = {"requests": self.requests, "refused": self.refused, "records": self.count}
+            seen = {
+                "all": self.requests,
+                "record": self.record_requests,
+                "refused": self.refused,
+                "count": self.count,
+            }
             return 200, json.dumps(seen).encode(), False
         self.requests += 1
+        self.record_requests += "/objects/" in parts.path
         searching = parts.path.endswith("/search")
         if self._limited and not searching:
             while self._accepted and self._accepted[0] <= now - WINDOW:

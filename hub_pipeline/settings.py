@@ -551,6 +551,14 @@ class HubSpot(_Group):
         default_factory=_billing_intervals,
         description="value of the property mapped to billing_interval, lower case -> meaning",
     )
+    parent_labels: tuple[str, ...] = Field(
+        ("parent", "parent company", "parent organisation"),
+        description="labels, lower case, of the association of an organisation with its parent",
+    )
+    payer_labels: tuple[str, ...] = Field(
+        ("joint plan paid by",),
+        description="labels, lower case, of the association of an organisation with the one that pays its joint plan",
+    )
     roles: dict[str, Role] = Field(default_factory=_roles, description="name of the owner's team -> role")
     requests_per_10_seconds: int = Field(190, gt=0, description="the account's limit for this token")
     reserve: Decimal = Field(Decimal("0.05"), ge=0, lt=1, description="share of the limit left to other apps")
@@ -800,6 +808,8 @@ class Settings(_Group):
             "roles",
             "subscription_statuses",
             "billing_intervals",
+            "parent_labels",
+            "payer_labels",
             "app_address",
             "portal_id",
         ):

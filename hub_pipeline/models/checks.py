@@ -33,6 +33,8 @@ class Check:
         severity: ``error`` stops the publication, ``warn`` is shown.
         description: what must hold, for people.
         sql: SELECT of offending rows.
+        condition: what holds for an offending row of the model itself, where that can be said: then all such checks
+            of a model share one scan, and ``sql`` is run only when some row offends.
     """
 
     model: str
@@ -40,6 +42,7 @@ class Check:
     severity: Severity
     description: str
     sql: str
+    condition: str | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,7 @@ def checks_of(model: Model) -> list[Check]:
                     f"SELECT {keys}, {literal(name)} AS column_name FROM {source} WHERE {ident(name)} IS NULL{day}"
                     for name in filled
                 ),
+                " OR ".join(f"{ident(name)} IS NULL" for name in filled),
             )
         )
     coded = {
@@ -134,7 +138,12 @@ def checks_of(model: Model) -> list[Check]:
                 contract.severity.accepted_values,
                 "; ".join(f"{name} is one of {', '.join(values)}" for name, values in coded.items()) + ".",
                 " UNION ALL ".join(
-                    _not_accepted(source, keys, name, contract.columns[name].type, values) + day
+                    f"SELECT {keys}, {literal(name)} AS column_name, CAST({ident(name)} AS VARCHAR) AS value "
+                    f"FROM {source} WHERE {_not_accepted(name, contract.columns[name].type, values)}{day}"
+                    for name, values in coded.items()
+                ),
+                " OR ".join(
+                    f"({_not_accepted(name, contract.columns[name].type, values)})"
                     for name, values in coded.items()
                 ),
             )
@@ -148,18 +157,12 @@ def checks_of(model: Model) -> list[Check]:
     return checks
 
 
-def _not_accepted(source: str, keys: str, name: str, kind: str, values: Iterable[str]) -> str:
+def _not_accepted(name: str, kind: str, values: Iterable[str]) -> str:
     column = ident(name)
     allowed = ", ".join(literal(value) for value in values)
     if kind.strip().endswith("[]"):
-        return (
-            f"SELECT {keys}, {literal(name)} AS column_name, CAST({column} AS VARCHAR) AS value FROM {source} "
-            f"WHERE {column} IS NOT NULL AND NOT list_has_all([{allowed}], CAST({column} AS VARCHAR[]))"
-        )
-    return (
-        f"SELECT {keys}, {literal(name)} AS column_name, CAST({column} AS VARCHAR) AS value FROM {source} "
-        f"WHERE {column} IS NOT NULL AND CAST({column} AS VARCHAR) NOT IN ({allowed})"
-    )
+        return f"{column} IS NOT NULL AND NOT list_has_all([{allowed}], CAST({column} AS VARCHAR[]))"
+    return f"{column} IS NOT NULL AND CAST({column} AS VARCHAR) NOT IN ({allowed})"
 
 
 def run_checks(
@@ -189,7 +192,32 @@ def run_checks(
     values = (parameters or {}) | (
         {"as_of": as_of, "known_at": known_at or as_of} if as_of is not None else {}
     )
-    return [_run(connection, model, check, values) for check in checks_of(model)]
+    checks = checks_of(model)
+    fine = _fine_rows(connection, model, checks, values)
+    return [
+        CheckResult(check, 0) if check.name in fine else _run(connection, model, check, values)
+        for check in checks
+    ]
+
+
+def _fine_rows(
+    connection: duckdb.DuckDBPyConnection, model: Model, checks: Iterable[Check], values: dict[str, Any]
+) -> set[str]:
+    """Names of the checks with a condition that no row of the model offends, found in one scan."""
+    asked = [check for check in checks if check.condition is not None]
+    if not asked:
+        return set()
+    counts = ", ".join(f"count(*) FILTER (WHERE {check.condition})" for check in asked)
+    rows = f"SELECT {counts} FROM {qualified(model.schema, model.table)}"
+    bound: dict[str, Any] = {}
+    if model.schema == "marts":
+        rows += " WHERE as_of = $as_of AND known_at = $known_at"
+        bound = {name: values[name] for name in ("as_of", "known_at")}
+    try:
+        found = connection.execute(rows, bound).fetchall()[0]
+    except duckdb.Error as error:
+        raise ModelError(f"{model.path}: checks: {str(error).strip().splitlines()[0]}") from error
+    return {check.name for check, failures in zip(asked, found, strict=True) if failures == 0}
 
 
 def _run(
@@ -203,6 +231,8 @@ def _run(
             raise ModelError(f"{model.path}: check {check.name}: there is no parameter ${unknown[0]}.")
         bound = {name: values[name] for name in used}
         rows = f"SELECT * FROM (\n{sql}\n) AS offending"
+        if connection.execute(f"SELECT count(*) FROM ({rows})", bound).fetchall()[0][0] == 0:
+            return CheckResult(check, 0)
         columns = [column[0] for column in connection.execute(f"{rows} LIMIT 0", bound).description or []]
         if model.schema == "marts" and {"as_of", "known_at"} <= set(columns):
             rows += " WHERE as_of = $as_of AND known_at = $known_at"

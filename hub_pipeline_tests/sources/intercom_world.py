@@ -61,7 +61,7 @@ class World:
     @contextmanager
     def reading(self, **settings: Any) -> Iterator[Run]:
         """Read once and give the open warehouse; the results are in `results`."""
-        values = {"time_budget_seconds": 20, **self.settings, **settings}
+        values = {"time_budget_seconds": 120, **self.settings, **settings}
         with run(self.folder, DAY) as one:
             self.results = {}
             for stream, files, result in intercom.extract(

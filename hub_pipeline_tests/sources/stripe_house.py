@@ -16,6 +16,7 @@ from hub_pipeline.sources import stripe
 from hub_pipeline.sources.progress import NullProgress
 from hub_pipeline.warehouse import ledger
 from hub_pipeline.warehouse.known import WarehouseKnown
+from hub_pipeline.warehouse.landing import LoadContext
 from hub_pipeline.warehouse.loader import RawLoader
 from hub_pipeline.warehouse.lock import RunLock
 from hub_pipeline.warehouse.mapping import create_mapped_views
@@ -81,6 +82,17 @@ class StripeHouse(BillingFolder):
             for result in stripe.convert(self.connection, self.settings, environment, load, fence):
                 results[result.object] = result
             return results
+
+    def extract_only(self) -> dict[str, StreamResult]:
+        """What the extraction says about each object; its files are landed and not loaded."""
+        day = self.account.now.date()
+        close = datetime(day.year, day.month, day.day) + timedelta(days=1)
+        load = LoadContext("r1", day, close, None, self.account.now.replace(tzinfo=None))
+        with serving(self.simulator.app) as (url,):
+            values = {"stripe_api_key": SecretStr(DEMO_KEY), "stripe_base_url": url}
+            environment = Environment.model_validate({"data_dir": self.data, **values})
+            found = stripe.extract(self.settings, environment, self.data / "landing", load, NullProgress())
+            return {result.object: result for _, _, result in found}
 
     def seats_on(self, *days: date) -> dict[date, dict[str, int]]:
         """Seats of each customer at the end of each day, as the rows of raw_billing say it."""

@@ -112,8 +112,10 @@ class Doors(BillingFolder):
         model = catalog().models["inputs.nps_responses"]
         parameters = model_parameters(day, day, self.settings)
         (found,) = (r for r in run_checks(self.connection, model, day, day, parameters) if r.name == check)
-        assert found.failures == len(found.sample)
-        return {tuple(row.values()) for row in found.sample}
+        used = {name: value for name, value in parameters.items() if f"${name}" in found.check.sql}
+        rows = set(self.rows(found.check.sql, **used))
+        assert found.failures == len(rows)
+        return rows
 
     def _insert(self, table: str, *values: Any) -> None:
         marks = ", ".join("?" for _ in values)

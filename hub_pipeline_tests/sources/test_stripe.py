@@ -116,7 +116,7 @@ def stories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stories]:
     customer = account.add_customer("Acme", "501")
     for name in ("steady", "shrunk", "lost", "told_late", "lost_item", "lost_end"):
         # No renewal tells again what a lost event had told.
-        lasting = yearly if name in ("lost", "lost_item") else price
+        lasting = yearly if name in ("lost", "told_late", "lost_item") else price
         items = [(lasting, 10), (lasting, 5)] if name == "lost_item" else [(lasting, 10)]
         subs[name] = account.subscribe(account.add_customer(name), items)
     account.advance(40 * DAY)  # their creation is older than the events that Stripe keeps

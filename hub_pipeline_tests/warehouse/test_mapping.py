@@ -58,6 +58,10 @@ class Portal:
         self.connection.execute(
             "CREATE TABLE raw_hubspot.merges (object VARCHAR, loser_id VARCHAR, winner_id VARCHAR, _recorded_at TIMESTAMP)"
         )
+        self.connection.execute(
+            "CREATE TABLE raw_hubspot.associations (from_object VARCHAR, from_id VARCHAR, to_object VARCHAR, "
+            f"to_id VARCHAR, type_id BIGINT, label VARCHAR, {BOOKKEEPING})"
+        )
         self._has_views = False
 
     def told(
@@ -93,6 +97,21 @@ class Portal:
         self.connection.execute(
             f"INSERT INTO raw_hubspot.organisations ({names}) VALUES ({marks})", list(row.values())
         )
+
+    def linked(self, org: str, other: str, label: str, day: float, *, gone: bool = False) -> None:
+        """A sweep of associations found (or no longer found) this one."""
+        self.connection.execute(
+            "INSERT INTO raw_hubspot.associations (from_object, from_id, to_object, to_id, type_id, label, _changed_at, "
+            "_recorded_at, _deleted_at) VALUES ('organisations', $a, 'organisations', $b, 1, $label, $at, $at, $gone)",
+            {"a": org, "b": other, "label": label, "at": at(day), "gone": at(day) if gone else None},
+        )
+
+    def inputs(self, table: str, columns: str) -> list[tuple[Any, ...]]:
+        """Rows of a canonical table, made by its model."""
+        self.rows("SELECT 1")
+        create_macros(self.connection)
+        run_model(self.connection, catalog()[f"inputs.{table}"], model_parameters(None, None, self.settings))
+        return self.rows(f"SELECT {columns} FROM inputs.{table} ORDER BY ALL NULLS FIRST")
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         if not self._has_views:
@@ -333,14 +352,7 @@ def test_billing_wins_from_the_moment_it_is_known_and_changes_no_day_before(port
         "VALUES ('stripe', 'cus_3', '3', 'organisation_id', $at)",
         {"at": at(20)},
     )
-    create_macros(connection)
-    connection.execute("CREATE SCHEMA inputs")
-    run_model(
-        connection, catalog()["inputs.subscription_versions"], model_parameters(None, None, portal.settings)
-    )
-    told = portal.versions(
-        "org_id", "effective_at", "recorded_at", "status", "seats", table="inputs.subscription_versions"
-    )
+    told = portal.inputs("subscription_versions", "org_id, effective_at, recorded_at, status, seats")
     assert [row for row in told if row[3] != "active" or row[4] is not None] == [
         ("1", at(1), at(1), "active", 5),
         ("1", at(30), at(30), "active", 6),
@@ -367,6 +379,70 @@ def test_an_old_day_shows_the_value_of_then() -> None:
         (at(7), "B", "71", "Acme"),
         (at(40), "A", "71", "Acme"),
     ], "what was learned late of a value since replaced is no news"
+
+
+def test_parents_come_from_the_property_with_its_history_and_from_labelled_associations() -> None:
+    portal = Portal({"parent_org_id": "parent"})
+    portal.told("parent", 5, "9", org="1")
+    portal.told("parent", 30, "", org="1")
+    portal.seen(30, known=0, org="1", parent="")
+    portal.seen(3, known=0, org="2", parent="9")
+    portal.linked("3", "9", "Parent Company", 50)
+    portal.linked("9", "3", "Child Company", 50)
+    portal.linked("4", "9", "Parent Company", 51)
+    portal.linked("3", "9", "Parent Company", 60, gone=True)
+    assert portal.inputs("org_parents", "org_id, parent_org_id, valid_from, valid_to, recorded_at") == [
+        ("1", None, at(30), None, at(30)),
+        ("1", "9", at(5), None, at(5)),
+        ("2", "9", None, None, at(0)),
+        ("3", "9", None, None, at(50)),
+        ("3", "9", None, at(60), at(60)),
+        ("4", "9", at(51), None, at(51)),
+    ]
+
+
+def test_a_joint_plan_ends_when_the_record_forgets_the_payer_and_a_corrected_start_never_was() -> None:
+    portal = Portal({"covered_by_org_id": "payer", "covered_from": "since", "covered_seats": "covered"})
+    portal.told("payer", 5, "9")
+    portal.told("since", 6, "2026-01-03")
+    portal.told("covered", 8, "12")
+    portal.told("payer", 40, "")
+    portal.seen(40, known=0, payer="", since="2026-01-03", covered="12")
+    assert portal.inputs("org_coverage", "valid_from, valid_to, seats, recorded_at, payer_org_id") == [
+        (None, None, None, at(5), "9"),
+        (None, datetime(1970, 1, 1), None, at(6), "9"),
+        (at(2), None, None, at(6), "9"),
+        (at(2), None, 12, at(8), "9"),
+        (at(2), at(40), 12, at(40), "9"),
+    ]
+
+
+def test_a_custom_contract_ends_when_the_record_forgets_it() -> None:
+    portal = Portal(
+        {
+            "contract_kind": "kind",
+            "contract_from": "begins",
+            "contract_to": "ends",
+            "contract_amount": "worth",
+        }
+    )
+    for name, value in (
+        ("kind", "custom"),
+        ("begins", "2026-01-02"),
+        ("ends", "2027-01-02"),
+        ("worth", "900"),
+    ):
+        portal.told(name, 5, value)
+    portal.told("worth", 20, "1000")
+    portal.told("kind", 40, "")
+    portal.seen(40, known=0, kind="", begins="2026-01-02", ends="2027-01-02", worth="1000")
+    rows = portal.inputs("crm_contracts", "recorded_at, kind, valid_from, valid_to, amount, term_end")
+    end = datetime(2027, 1, 2)
+    assert rows == [
+        (at(5), "custom", at(1), end, Decimal(900), end),
+        (at(20), "custom", at(1), end, Decimal(1000), end),
+        (at(40), "custom", at(1), at(40), Decimal(1000), end),
+    ]
 
 
 def test_each_score_an_organisation_had_is_an_answer_of_one_respondent() -> None:

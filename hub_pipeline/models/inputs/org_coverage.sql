@@ -3,6 +3,8 @@ description: >
   Joint plans: the organisation's record says who pays for it, since when and for how many seats. Explicit only; nothing
   is inferred (settled, where the canonical tables come from). A joint plan ends when the record no longer names the
   payer; a start that was corrected never was.
+  An association with another organisation under one of hubspot.payer_labels says the same, without a start of its own:
+  what the first sweep of such associations found is valid since ever, what a later one found from that day.
 grain: [child_org_id, payer_org_id, valid_from, recorded_at]
 ---*/
 WITH known AS (
@@ -18,6 +20,23 @@ WITH known AS (
         lag(o.covered_seats) OVER history AS seats_before
     FROM raw_hubspot.organisations_mapped AS o
     WINDOW history AS (PARTITION BY o.id ORDER BY o._recorded_at)
+), first_sweep AS (
+    SELECT min(_changed_at) AS at
+    FROM raw_hubspot.associations
+    WHERE from_object = 'organisations' AND to_object = 'organisations'
+), links AS (
+    SELECT
+        a.from_id AS child_org_id,
+        a.to_id AS payer_org_id,
+        a._changed_at AS changed_at,
+        a._deleted_at AS deleted_at,
+        a._recorded_at AS recorded_at,
+        lag(a._changed_at) OVER (PARTITION BY a.from_id, a.to_id, a.type_id ORDER BY a._recorded_at) AS linked_at
+    FROM raw_hubspot.associations AS a
+    WHERE
+        a.from_object = 'organisations'
+        AND a.to_object = 'organisations'
+        AND list_contains(CAST($hubspot_payer_labels AS VARCHAR[]), lower(a.label))
 )
 SELECT child_org_id, payer_org_id, valid_from, CAST(NULL AS TIMESTAMP) AS valid_to, seats, recorded_at
 FROM known
@@ -43,3 +62,13 @@ FROM known
 WHERE
     payer_before IS NOT NULL
     AND (payer_org_id IS DISTINCT FROM payer_before OR valid_from IS DISTINCT FROM from_before)
+UNION ALL
+SELECT
+    l.child_org_id,
+    l.payer_org_id,
+    NULLIF(CASE WHEN l.deleted_at IS NULL THEN l.changed_at ELSE l.linked_at END, f.at) AS valid_from,
+    l.deleted_at AS valid_to,
+    CAST(NULL AS BIGINT) AS seats,
+    l.recorded_at
+FROM links AS l
+CROSS JOIN first_sweep AS f

@@ -101,9 +101,18 @@ def check(
                 raise ValueError(f"{table.name}.{name} cannot be kept as a hash: it is a key, or no text")
             texts[name] = f"sha256({texts[name]})"
     extra = extra_expression(file.table if file else [mapping], header)
-    sql = f"CREATE OR REPLACE TEMP TABLE billing_checked AS {_typed(table, texts, extra, file)}"
+    statements = _statements(table, texts, extra, file)
     values = {"zone": judged_by.zone, "latest": judged_by.latest, "max_seats": judged_by.max_seats}
-    connection.execute(sql, _used(sql, values))
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE billing_checked AS {statements.typed}", _used(statements.typed, values)
+    )
+    bad = connection.execute("SELECT count(*) FROM billing_checked WHERE reasons IS NOT NULL").fetchone()
+    if bad is not None and bad[0]:
+        connection.execute(
+            f"UPDATE billing_checked AS c SET reasons = w.reasons FROM ({statements.reasons}) AS w "
+            "WHERE w.line_no = c.line_no",
+            _used(statements.reasons, values),
+        )
     _mark_repeated(connection, table)
     row = connection.execute(
         "SELECT count(*), count(*) FILTER (reasons IS NULL AND NOT is_duplicate), count(*) FILTER (is_duplicate), "
@@ -120,24 +129,31 @@ def check(
     return counts
 
 
-def _typed(table: Table, texts: dict[str, str], extra: str, file: FileMapping | None) -> str:
-    """SELECT that types every column and says what is wrong with a row."""
+@dataclass(frozen=True)
+class _Statements:
+    """SQL of one table and kind of file: the typed rows, and the reasons against the bad ones.
+
+    Reasons are asked for only where there are bad rows: most files have none, and planning them takes long.
+    """
+
+    typed: str
+    reasons: str
+
+
+def _statements(table: Table, texts: dict[str, str], extra: str, file: FileMapping | None) -> _Statements:
     local = literal(file.timezone) if file and file.timezone else "'UTC'"
     text = ", ".join(f"{expression} AS {ident('text_' + name)}" for name, expression in texts.items())
-    parsed, typed, content, wrong = [], [], [], [("broken IS NOT NULL", "broken")]
+    parsed, typed, wrong = [], [], [("broken IS NOT NULL", "broken")]
     for column in table.columns.values():
         name = ident(column.name)
         default = literal(column.default) if column.default is not None else "NULL::VARCHAR"
         if column.name not in texts:
             typed.append(f"CAST({default} AS {column.sql_type}) AS {name}")
-            if column.default is not None:
-                content.append(literal(f"{column.name}={column.default}"))
             continue
         value = ident("text_" + column.name)
         filled = value if column.default is None else f"coalesce({value}, {default})"
         parsed.append(f"{column.cast(filled, local)} AS {name}")
         typed.append(f"{column.plausible(name)} AS {name}")
-        content.append(f"{literal(column.name + '=')} || CAST({name} AS VARCHAR)")
         wrong.append((f"{name} IS NULL AND {value} IS NOT NULL", literal(column.complaint)))
         if column.required:
             wrong.append((f"{value} IS NULL AND broken IS NULL", literal(f"{column.file_name}: empty")))
@@ -147,14 +163,21 @@ def _typed(table: Table, texts: dict[str, str], extra: str, file: FileMapping | 
     bad = " OR ".join(f"coalesce({condition}, false)" for condition, _ in wrong)
     reasons = ", ".join(f"CASE WHEN {condition} THEN {reason} END" for condition, reason in wrong)
     kept_texts = idents("text_" + name for name in texts)
-    return (
-        f"WITH texts AS (SELECT line_no, broken, {text}, CASE WHEN broken IS NULL THEN {extra} END AS extra "
-        "FROM (SELECT line_no, broken, CASE WHEN broken IS NULL THEN f END AS f FROM billing_lines)), "
-        f"parsed AS (SELECT line_no, broken, extra, {kept_texts}, {', '.join(parsed)} FROM texts), "
-        f"typed AS (SELECT line_no, broken, extra, {kept_texts}, {', '.join(typed)} FROM parsed) "
-        f"SELECT line_no, {idents(table.columns)}, extra, "
-        f"CASE WHEN {bad} THEN list_filter([{reasons}], lambda r: r IS NOT NULL) END AS reasons, "
-        f"false AS is_duplicate, md5_number(concat_ws(chr(31), {', '.join(content)}, extra)) AS _hash FROM typed"
+
+    def rows(where: str) -> str:
+        return (
+            f"WITH texts AS (SELECT line_no, broken, {text}, CASE WHEN broken IS NULL THEN {extra} END AS extra FROM "
+            f"(SELECT line_no, broken, CASE WHEN broken IS NULL THEN f END AS f FROM billing_lines WHERE {where})), "
+            f"parsed AS (SELECT line_no, broken, extra, {kept_texts}, {', '.join(parsed)} FROM texts), "
+            f"typed AS (SELECT line_no, broken, extra, {kept_texts}, {', '.join(typed)} FROM parsed) "
+        )
+
+    return _Statements(
+        f"{rows('true')} SELECT line_no, {idents(table.columns)}, extra, "
+        f"CASE WHEN {bad} THEN ['unread'] END AS reasons, false AS is_duplicate, "
+        f"hash({idents(table.columns)}, extra) AS _hash FROM typed",
+        f"{rows('line_no IN (SELECT line_no FROM billing_checked WHERE reasons IS NOT NULL)')} "
+        f"SELECT line_no, list_filter([{reasons}], lambda r: r IS NOT NULL) AS reasons FROM typed",
     )
 
 

@@ -22,7 +22,7 @@ BOOKKEEPING = {
     "_deleted_at": "TIMESTAMP",
     "_absent": "BOOLEAN",
     "_floor": "TIMESTAMP",
-    "_hash": "UHUGEINT",
+    "_hash": "UBIGINT",
     "_precedence": "VARCHAR",
     "_file_no": "BIGINT",
     "_line": "BIGINT",

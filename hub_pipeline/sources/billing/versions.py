@@ -114,16 +114,20 @@ class _Appending:
             own_deletion,
             "false",
         )
-        came_back = "a.updated_at <= b._changed_at" if self._is_list else "false"
+        # A list that shows an older row again says that it holds now, if what held was only seen, or was gone.
+        shown_again = "b._is_stated AND a.updated_at <= b._changed_at" if self._is_list else "false"
         differs = "a._hash <> b._hash" if self._kind == "full" else "true"
         self._run(
-            f"CREATE OR REPLACE TEMP TABLE billing_seen AS SELECT a.* FROM ("
-            f"SELECT * FROM billing_accepted AS l WHERE updated_at IS NULL OR EXISTS (SELECT 1 FROM billing_before AS b "
-            f"WHERE b._absent AND {self._same('b', 'l')}) QUALIFY row_number() OVER (PARTITION BY {self._key} "
-            f"ORDER BY updated_at DESC NULLS LAST) = 1) AS a LEFT JOIN billing_before AS b "
+            # Of rows without a time there is one a record; a window over all of them would cost as much as the rest.
+            f"CREATE OR REPLACE TEMP TABLE billing_seen AS WITH stated AS ("
+            f"SELECT * FROM billing_accepted AS l WHERE updated_at IS NOT NULL AND EXISTS (SELECT 1 FROM billing_before AS b "
+            f"WHERE b._is_stated AND {self._same('b', 'l')}) QUALIFY row_number() OVER (PARTITION BY {self._key} "
+            f"ORDER BY updated_at DESC) = 1) SELECT a.* FROM (SELECT * FROM billing_accepted AS l WHERE updated_at IS NULL "
+            f"AND NOT EXISTS (SELECT 1 FROM stated AS r WHERE {self._same('r', 'l')}) UNION ALL FROM stated) AS a "
+            "LEFT JOIN billing_before AS b "
             f"ON {self._same('a', 'b')} WHERE CASE WHEN b._row IS NULL THEN a.updated_at IS NULL "
-            f"WHEN b._absent THEN a.updated_at IS NULL OR {came_back} "
-            f"ELSE a.updated_at IS NULL AND {differs} END"
+            f"WHEN b._absent THEN a.updated_at IS NULL OR {shown_again} "
+            f"ELSE a.updated_at IS NULL AND {differs} OR a._hash <> b._hash AND {shown_again} END"
         )
         inserted += self._insert("SELECT * FROM billing_seen", "$seen_at::TIMESTAMP", own_deletion, "false")
         deleted = 0
@@ -188,7 +192,7 @@ class _Appending:
             )
         restored = self._insert(
             f"SELECT v.* FROM {self._name} AS v JOIN billing_then AS t ON t._said_row = v.rowid "
-            "WHERE NOT t._said_absent AND (t._said_seen OR (t._absent AND t._said_updated_at <= t._changed_at))",
+            "WHERE NOT t._said_absent AND (t._said_seen OR (t._is_stated AND t._said_updated_at <= t._changed_at))",
             "$then::TIMESTAMP",
             "_deleted_at",
             "false",
@@ -202,7 +206,8 @@ class _Appending:
         """SELECT of the record versions in force at an instant, without their payload."""
         return (
             f"SELECT {self._key}, rowid AS _row, _hash, _changed_at, _absent, _deleted_at IS NULL AS _is_live, "
-            f"updated_at IS NULL AS _is_seen, updated_at AS _updated_at FROM {self._name} AS v "
+            f"updated_at IS NULL AS _is_seen, updated_at AS _updated_at, "
+            f"_absent OR updated_at IS DISTINCT FROM _changed_at AS _is_stated FROM {self._name} AS v "
             f"WHERE source = $source AND _changed_at <= {at}::TIMESTAMP AND {condition} "
             f"QUALIFY row_number() OVER (PARTITION BY {self._key} ORDER BY {NEWEST_FIRST}) = 1"
         )

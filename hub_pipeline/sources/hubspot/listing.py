@@ -32,7 +32,7 @@ Land = Callable[[Sequence[msgspec.Raw], Cover | None, str | None], None]
 """(records of a page, ids it covers or None, cursor of the next page or None) -> landed."""
 
 #: Less than so many pages are not worth a chain of their own.
-_WORTH_PAGES = 4
+_WORTH_PAGES = 6
 
 
 class BrokenListError(Exception):
