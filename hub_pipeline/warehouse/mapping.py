@@ -122,8 +122,8 @@ def create_mapped_views(connection: duckdb.DuckDBPyConnection, settings: Setting
     """
     connection.execute("CREATE SCHEMA IF NOT EXISTS raw_hubspot")
     defaults = Settings().hubspot.objects
-    portal = _portal_id(connection, settings)
-    has_history = bool(_columns(connection, "property_history"))
+    tables = _tables(connection)
+    portal = _portal_id(connection, settings, tables)
     missing: list[MissingProperty] = []
     for name in defaults.keys() | settings.hubspot.objects.keys():
         mapping = settings.hubspot.objects.get(name) or HubSpotObject(object_type=name)
@@ -132,7 +132,7 @@ def create_mapped_views(connection: duckdb.DuckDBPyConnection, settings: Setting
             name=name,
             canonical=tuple(sorted(defaults[name].properties.keys() | own if name in defaults else own)),
             sources={column: source for column, source in mapping.properties.items() if source},
-            existing=_columns(connection, name),
+            existing=tables.get(name, set()),
             address=(
                 f"{settings.hubspot.app_address}/contacts/{portal}/record/"
                 f"{TYPE_IDS.get(mapping.object_type, mapping.object_type)}/"
@@ -147,10 +147,10 @@ def create_mapped_views(connection: duckdb.DuckDBPyConnection, settings: Setting
             if view.existing and source not in view.existing
         ]
         if view.tracked is not None:
-            _create(connection, f"{name}_changes", view.changes_sql(has_history))
+            _create(connection, f"{name}_changes", view.changes_sql("property_history" in tables))
         _create(connection, f"{name}_mapped", view.mapped_sql())
         _create(connection, f"{name}_unread", view.unread_sql())
-    _create_timelines(connection, settings)
+    _create_timelines(connection, settings, tables)
     return sorted(missing, key=lambda m: (m.object, m.column))
 
 
@@ -158,7 +158,9 @@ def _create(connection: duckdb.DuckDBPyConnection, name: str, select: str) -> No
     connection.execute(f"CREATE OR REPLACE VIEW raw_hubspot.{ident(name)} AS {select}")
 
 
-def _create_timelines(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+def _create_timelines(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, tables: dict[str, set[str]]
+) -> None:
     _create(connection, "contacts_timeline", _told("contacts", ("lifecycle_stage", "lead_status")))
 
     def read(column: str, kind: str) -> str:
@@ -174,8 +176,8 @@ def _create_timelines(connection: duckdb.DuckDBPyConnection, settings: Settings)
         "contacts_nps",
         answers_sql(_told("contacts", NPS_COLUMNS, ("nps_score", "nps_responded_at")), read, "contact"),
     )
-    _create(connection, "merges_mapped", merged_sql() if _columns(connection, "merges") else _NO_MERGES)
-    if _columns(connection, "organisations"):
+    _create(connection, "merges_mapped", merged_sql() if "merges" in tables else _NO_MERGES)
+    if "organisations" in tables:
         _create(connection, "organisations_timeline", subscriptions_sql(settings, read))
     else:
         nothing = ", ".join(f"CAST(NULL AS {kind}) AS {ident(column)}" for column, kind in COLUMNS.items())
@@ -350,18 +352,20 @@ def cast(value: str, kind: str, zone: str) -> str:
     return f"TRY_CAST({number} AS {kind})"
 
 
-def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> set[str]:
+def _tables(connection: duckdb.DuckDBPyConnection) -> dict[str, set[str]]:
+    """Table or view of ``raw_hubspot`` -> its columns."""
     rows = connection.execute(
-        "SELECT column_name FROM duckdb_columns() WHERE schema_name = 'raw_hubspot' AND table_name = ?",
-        [table],
+        "SELECT table_name, list(column_name) FROM duckdb_columns() WHERE schema_name = 'raw_hubspot' GROUP BY ALL"
     ).fetchall()
-    return {name for (name,) in rows}
+    return {table: set(columns) for table, columns in rows}
 
 
-def _portal_id(connection: duckdb.DuckDBPyConnection, settings: Settings) -> str | None:
+def _portal_id(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, tables: dict[str, set[str]]
+) -> str | None:
     if settings.hubspot.portal_id is not None:
         return settings.hubspot.portal_id
-    if "portal_id" not in _columns(connection, "account"):
+    if "portal_id" not in tables.get("account", ()):
         return None
     row = connection.execute("SELECT max(portal_id) FROM raw_hubspot.account").fetchone()
     return None if row is None else row[0]

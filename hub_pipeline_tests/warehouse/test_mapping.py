@@ -536,7 +536,7 @@ def timeline(
     return connection.execute(f"{told} WHERE is_told ORDER BY ALL").fetchall()
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(histories())
 def test_at_every_day_and_state_of_knowledge_the_timeline_says_what_was_in_force(
     memory: duckdb.DuckDBPyConnection, organisations: list[list[Cell]]
