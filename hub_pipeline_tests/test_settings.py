@@ -260,6 +260,7 @@ def test_types_are_words_and_every_canonical_column_has_a_meaning() -> None:
         "table",
         "list of text",
         "list of A, B, C",
+        "list of teams, tags, tickets",
         "list of pairs of text",
     }
     rows = re.findall(r'(?m)^# (\w+) = "\w*"  # (.+)$', text)

@@ -693,8 +693,6 @@ class StripeSimulator(Simulator):
         records = sorted(
             self._records(kind, request), key=lambda pair: (pair[1].get("created", 0), pair[0]), reverse=True
         )
-        if kind == "subscription_items":
-            records.reverse()
         found = [record for _, record in records]
         after = query.get("starting_after")
         if after is not None:

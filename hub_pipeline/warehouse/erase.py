@@ -151,6 +151,7 @@ def find_person(
         frozenset(own),
         frozenset(shared),
         frozenset(conversations),
+        frozenset(_names(connection, ids | {f"intercom:{one}" for one in visitors}, has)),
     )
 
 
@@ -314,6 +315,31 @@ def _with_merged(
         ids = ids | more
 
 
+def _names(
+    connection: duckdb.DuckDBPyConnection, ids: set[str], has: dict[tuple[str, str], dict[str, str]]
+) -> set[str]:
+    """Names as they stand in sentences of the marts."""
+    found: set[str] = set()
+    queries = {
+        ("raw_hubspot", CONTACTS): (
+            {"firstname", "lastname"},
+            "SELECT trim(concat_ws(' ', firstname, lastname)) FROM raw_hubspot.contacts WHERE list_contains($ids, id)",
+        ),
+        ("raw_intercom", "contacts"): (
+            {"name"},
+            "SELECT trim(name) FROM raw_intercom.contacts WHERE list_contains($ids, 'intercom:' || id)",
+        ),
+        ("staging", "contacts"): (
+            {"name"},
+            "SELECT trim(name) FROM staging.contacts WHERE list_contains($ids, contact_id)",
+        ),
+    }
+    for table, (needed, query) in queries.items():
+        if needed <= has.get(table, {}).keys():
+            found |= _column(connection, query, {"ids": sorted(ids)})
+    return found - {""}
+
+
 def _engagements(
     connection: duckdb.DuckDBPyConnection, ids: set[str], has: dict[tuple[str, str], dict[str, str]]
 ) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
@@ -436,6 +462,12 @@ def _rule(database: str | None, schema: str, table: str, columns: dict[str, str]
     touched = []
     pattern = person.pattern
     shared = _shared_rows(schema, table, columns) if person.shared else ""
+    named = _list([*person.names, *person.canonical])
+    naming = " OR ".join(
+        f"coalesce(list_has_any({ident(column)}, {_list(person.canonical)}), false)"
+        for column, kind in columns.items()
+        if kind == "VARCHAR[]" and not schema.startswith("raw_")
+    )
     for column, kind in columns.items():
         name = ident(column)
         value = name
@@ -453,6 +485,10 @@ def _rule(database: str | None, schema: str, table: str, columns: dict[str, str]
             hit = f"regexp_matches(to_json({name})::VARCHAR, {literal(pattern)})"
             value = f"CASE WHEN NOT {hit} THEN {name} END"
             touched.append(hit)
+        if naming and kind == "VARCHAR":
+            # A sentence about several persons keeps the others.
+            less = f"list_reduce({named}, lambda t, n: replace(t, n, {literal(ERASED)}), {value})"
+            value = f"CASE WHEN {naming} AND {name} IS NOT NULL THEN {less} ELSE {value} END"
         if shared and kind == "VARCHAR" and _is_text(schema, column):
             value = f"CASE WHEN {shared} THEN NULL ELSE {value} END"
             touched.append(f"({shared} AND {name} IS NOT NULL)")
@@ -516,9 +552,11 @@ def _own_rows(schema: str, table: str, columns: dict[str, str]) -> list[str]:
             return [f"id IN {conversations}"]
         found = [f"conversation_id IN {conversations}"] if "conversation_id" in columns else []
         return [*found, f"contact_id IN {intercom}"] if "contact_id" in columns else found
-    found = []
-    if columns.get("contact_id") == "VARCHAR":
-        found.append("contact_id IN (SELECT id FROM erasing.main.canonical)")
+    found = [
+        f"{key} IN (SELECT id FROM erasing.main.canonical)"
+        for key in ("contact_id", "subject_id")
+        if columns.get(key) == "VARCHAR"
+    ]
     if columns.get("conversation_id") == "VARCHAR":
         found.append(f"conversation_id IN {conversations}")
     for key in ("engagement_id", "response_id"):

@@ -54,7 +54,7 @@ DECLARED: tuple[tuple[str, str, str, str], ...] = (
     (".*", ".*", "cancel_comment|comment|remark", "what a customer wrote"),
     (".*", ".*conversations", "title", "how a conversation is called"),
     (".*", ".*", "detractor_contacts|contact_ids", "ids of contacts"),
-    (".*", ".*", "contact_id", "id of a contact"),
+    (".*", ".*", "contact_id|subject_id", "id of a contact"),
 )
 
 

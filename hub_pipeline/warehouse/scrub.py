@@ -42,6 +42,7 @@ class Person:
         own: (object, id) of HubSpot engagements and answers that are theirs alone.
         shared: (object, id) of those that others have a part in.
         conversations: ids of their Intercom conversations.
+        names: as the models write them; removed only from rows that name the person by id.
     """
 
     contacts: frozenset[str] = frozenset()
@@ -50,6 +51,7 @@ class Person:
     own: frozenset[tuple[str, str]] = frozenset()
     shared: frozenset[tuple[str, str]] = frozenset()
     conversations: frozenset[str] = frozenset()
+    names: frozenset[str] = frozenset()
 
     def __bool__(self) -> bool:
         return bool(self.contacts or self.emails or self.intercom)

@@ -80,8 +80,9 @@ def subscriptions_sql(settings: Settings, cast: Callable[[str, str], str]) -> st
         firsts AS (
             SELECT id, arg_min(effective_at, (recorded_at, effective_at)) AS first_at FROM told GROUP BY id),
         starts AS (
-            SELECT t.id, f.first_at, min(t.started_at) AS started_at
+            SELECT t.id, f.first_at, arg_min(t.started_at, t.recorded_at) AS started_at, min(t.recorded_at) AS known_at
             FROM told AS t JOIN firsts AS f ON f.id = t.id AND t.effective_at = f.first_at
+            WHERE t.started_at IS NOT NULL
             GROUP BY t.id, f.first_at),
         records AS (
             SELECT id, _changed_at, _recorded_at,
@@ -92,7 +93,7 @@ def subscriptions_sql(settings: Settings, cast: Callable[[str, str], str]) -> st
             FROM records)
         SELECT id, column_name, value, effective_at, recorded_at FROM told
         UNION ALL
-        SELECT t.id, t.column_name, t.value, s.started_at, t.recorded_at
+        SELECT t.id, t.column_name, t.value, s.started_at, greatest(t.recorded_at, s.known_at)
         FROM told AS t JOIN starts AS s ON s.id = t.id AND s.first_at = t.effective_at
         WHERE s.started_at < s.first_at
         UNION ALL

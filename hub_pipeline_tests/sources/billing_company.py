@@ -18,6 +18,8 @@ from zoneinfo import ZoneInfo
 from hypothesis import strategies as st
 
 FIRST_DAY = date(2026, 3, 2)
+#: Somebody who always has a seat, so that no list of counts is empty.
+ANOTHER = "another"
 RUNNING = ("active", "past_due", "non_renewing")
 
 Row = dict[str, Any]
@@ -148,7 +150,10 @@ class Company:
     def amounts(self, day: date) -> dict[str, Decimal]:
         """Running subscription -> amount a month at the end of the day, after discounts."""
         return {
-            s.id: Decimal(sum(i.quantity * i.unit - i.discount for i in s.live_items() if i.role != "metered")) / 100
+            s.id: Decimal(
+                sum(i.quantity * i.unit - i.discount for i in s.live_items() if i.role != "metered")
+            )
+            / 100
             for s in self.states[day].values()
             if s.is_running
         }
@@ -183,7 +188,11 @@ class Company:
             timed: whether rows say when they last changed.
             ended: whether subscriptions that have ended, and their items, are still listed.
         """
-        tables: dict[str, list[Row]] = {"subscriptions": [], "subscription_items": [], "subscription_schedules": []}
+        tables: dict[str, list[Row]] = {
+            "subscriptions": [],
+            "subscription_items": [],
+            "subscription_schedules": [],
+        }
         for s in self.states[day].values():
             if s.ended is not None and not ended:
                 continue
@@ -191,6 +200,14 @@ class Company:
             tables["subscription_items"] += [_item(i, i.changed if timed else None) for i in s.live_items()]
             tables["subscription_schedules"] += _phases(s, s.schedule_changed if timed else None)
         return tables
+
+    def counts(self, day: date) -> dict[str, list[Row]]:
+        """The seats of each customer that has any at the end of a day, and no more than that."""
+        rows = [
+            {"organisation_ref": customer, "snapshot_date": str(day), "seats": str(seats)}
+            for customer, seats in (self.seats(day) | {ANOTHER: 1}).items()
+        ]
+        return {"daily_seats": rows}
 
     # What happens -----------------------------------------------------------------------------------------------
 
@@ -201,7 +218,9 @@ class Company:
                 (at, order, s.id)
                 for s in self._present.values()
                 if s.ended is None
-                for order, at in enumerate((s.trial_end if s.status == "trialing" else None, _next_phase(s), s.cancel_at))
+                for order, at in enumerate(
+                    (s.trial_end if s.status == "trialing" else None, _next_phase(s), s.cancel_at)
+                )
                 if at is not None and at < until
             ]
             if not due:
@@ -246,7 +265,9 @@ class Company:
 
     def _add(self, s: Subscription, role: str, quantity: int, at: datetime, day: date) -> Item:
         self._serial += 1
-        item = Item(f"i{self._serial}", s.id, role, quantity, {"seat": 1200, "addon": 3, "metered": 7}[role], at)
+        item = Item(
+            f"i{self._serial}", s.id, role, quantity, {"seat": 1200, "addon": 3, "metered": 7}[role], at
+        )
         s.items[item.id] = item
         self._tell_item(item, at, day)
         return item
@@ -262,7 +283,9 @@ class Company:
     def _tell_schedule(self, s: Subscription, at: datetime, day: date, gone: bool = False) -> None:
         s.schedule_changed = at
         for row in _phases(s, at):
-            self.changes[day].append(("subscription_schedules", {**row, "is_deleted": "true" if gone else "false"}))
+            self.changes[day].append(
+                ("subscription_schedules", {**row, "is_deleted": "true" if gone else "false"})
+            )
 
     def _pick(self, s: Subscription, action: Action, role: str = "seat") -> Item | None:
         found = [item for item in s.live_items() if item.role == role]
@@ -401,7 +424,10 @@ class Company:
     def _plan_two(self, s: Subscription, action: Action, at: datetime, day: date) -> None:
         first = at + timedelta(hours=6 + action.number)
         second = first + timedelta(hours=5 + action.number)
-        phases = [Phase(first, second, action.number), Phase(second, second + timedelta(days=9), action.other)]
+        phases = [
+            Phase(first, second, action.number),
+            Phase(second, second + timedelta(days=9), action.other),
+        ]
         self._plan(s, at, day, phases, False)
 
     def _plan_end(self, s: Subscription, action: Action, at: datetime, day: date) -> None:

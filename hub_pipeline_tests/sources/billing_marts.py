@@ -46,7 +46,9 @@ def build_billing(billing: BillingFolder, as_of: date, known_at: date | None = N
     build(connection, as_of, known_at, billing.settings)
 
 
-def at_closes(billing: BillingFolder, closes: Sequence[datetime], as_known: bool = False) -> list[tuple[Any, ...]]:
+def at_closes(
+    billing: BillingFolder, closes: Sequence[datetime], as_known: bool = False
+) -> list[tuple[Any, ...]]:
     """(close, org_id, subscription_id, seats, amount) of the subscriptions that run just before each instant.
 
     Reads the rules of the canonical table (domain 4.0): of the rows known, the last recorded of the last effective one

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -59,29 +59,39 @@ class World:
         return self.simulator.workspace
 
     @contextmanager
-    def reading(self, **settings: Any) -> Iterator[Run]:
-        """Read once and give the open warehouse; the results are in `results`."""
+    def reading(self, cut_off_after: int = 99, **settings: Any) -> Iterator[Run]:
+        """Read once and give the open warehouse; the results are in `results`.
+
+        Args:
+            cut_off_after: so many streams are loaded, then the run ends as if it had been killed.
+            settings: of Intercom, over those of the world.
+        """
         values = {"time_budget_seconds": 120, **self.settings, **settings}
         with run(self.folder, DAY) as one:
             self.results = {}
-            for stream, files, result in intercom.extract(
+            found = intercom.extract(
                 Settings.model_validate({"intercom": values}),
                 environment(self.folder, self.url),
                 one.warehouse.landing_root,
                 one.load,
                 NullProgress(),
                 WarehouseKnown(one.connection),
-            ):
+            )
+            for stream, files, result in found:
+                if len(self.results) == cut_off_after:
+                    break
                 one.loader.load_missing(stream)
                 for file in files:
                     one.loader.load_file(stream, file)
                 done = one.loader.finish_stream(stream, files, result, 1.0)
                 self.results[result.object] = done
+            assert isinstance(found, Generator)
+            found.close()
             yield one
 
-    def read(self, **settings: Any) -> None:
+    def read(self, cut_off_after: int = 99, **settings: Any) -> None:
         """Read once."""
-        with self.reading(**settings):
+        with self.reading(cut_off_after, **settings):
             pass
 
     def differences(self, one: Run, *names: str) -> dict[str, tuple[set[Any], set[Any]]]:

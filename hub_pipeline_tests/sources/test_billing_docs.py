@@ -8,23 +8,45 @@ from pathlib import Path
 
 import hub_pipeline
 from hub_pipeline.sources.billing.contract import contract
+from hub_pipeline.sources.billing.identity import RULES
 from hub_pipeline_tests.sources.billing_folder import BillingFolder
 
 PAGE = (Path(hub_pipeline.__file__).parents[1] / "docs/billing.md").read_text(encoding="utf-8")
 
 
+WORDS = {
+    "timestamp": "time", "date": "day", "minor": "money", "unit_minor": "unit price", "json": "JSON",
+}  # fmt: skip
+
+
 def test_the_page_describes_every_column_of_the_contract_and_no_other() -> None:
     for table in contract().values():
         section = PAGE.split(f"\n### {table.name}\n")[1].split("\n#")[0]
-        described = re.findall(r"^\| (\*\*)?`(\w+)`(?:\*\*)? \| .* \| (.*) \|$", section, flags=re.MULTILINE)
+        described = re.findall(
+            r"^\| (\*\*)?`(\w+)`(?:\*\*)? \| (.*?) \| (.*) \|$", section, flags=re.MULTILINE
+        )
         assert described == [
             (
                 "**" if column.required else "",
-                column.name,
+                column.file_name,
+                "one of " + ", ".join(f"`{value}`" for value in column.values)
+                if column.type == "enum"
+                else WORDS.get(column.type, column.type),
                 column.meaning + (f" (empty = `{column.default}`)" if column.default else ""),
             )
             for column in table.columns.values()
         ]
+
+
+def test_every_hazard_of_the_page_names_a_test_that_exists_and_every_rule_of_matching_is_there() -> None:
+    tests = Path(__file__).parent
+    source = "".join(path.read_text(encoding="utf-8") for path in tests.glob("test_billing_*.py"))
+    section = PAGE.split("## What happens to bad rows and bad files")[1].split("\n## ")[0]
+    named = set(re.findall(r"`(test_\w+)`", section)) - {"test_data"}
+    assert len(named) > 20
+    assert [name for name in sorted(named) if f"def {name}(" not in source] == []
+    matching = PAGE.split("## Which organisation a customer is")[1].split("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \| ", matching, flags=re.MULTILINE) == list(RULES)
 
 
 def test_the_files_of_the_first_example_load_as_they_are_printed(

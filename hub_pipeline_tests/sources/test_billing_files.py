@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import json
 import os
 from collections.abc import Callable
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
 import duckdb
@@ -13,6 +15,10 @@ import pytest
 import zstandard
 
 from hub_pipeline.errors import ConfigurationError, DataRefusedError
+from hub_pipeline.sources.billing import IncomingFile, load_files
+from hub_pipeline.sources.billing import folder as billing_folder_module
+from hub_pipeline.warehouse import ledger
+from hub_pipeline.warehouse.lock import RunLock
 from hub_pipeline_tests.sources.billing_folder import ITEMS, SUBSCRIPTIONS, BillingFolder
 
 NAME = "subscriptions__2026-10-31__delta.csv"
@@ -339,3 +345,116 @@ def test_a_folder_that_is_set_and_missing_is_a_mistake_but_the_default_may_be_mi
         ConfigurationError, match=r"The billing folder .*elsewhere is missing\. Nothing was changed"
     ):
         named.run()
+
+
+def test_a_full_file_with_nothing_but_a_header_is_held(billing: BillingFolder) -> None:
+    billing.put("subscriptions__2026-10-30.csv", [SUBSCRIPTIONS, GOOD])
+    billing.put("subscriptions__2026-10-31.csv", [SUBSCRIPTIONS])
+    result = billing.run()["subscriptions"]
+    assert "was held: lists 0 records where the full file before listed 1" in result.message
+    assert billing.rows("SELECT count(*) FROM raw_billing.subscriptions WHERE _absent") == [(0,)]
+
+
+def test_money_with_more_decimals_than_its_currency_is_never_rounded(
+    folder: Callable[..., BillingFolder], tmp_path: Path
+) -> None:
+    mapping = tmp_path / "major.toml"
+    mapping.write_text(
+        '[[file]]\nname = "bills_{date}.csv"\nkind = "delta"\n[[file.table]]\ntable = "invoices"\n'
+        '[file.table.columns]\ninvoice_id = "id"\ncustomer_id = "id"\nstatus = { constant = "paid" }\n'
+        'currency = "cur"\ncreated_at = { constant = "2026-10-01" }\ntotal_minor = { column = "sum", unit = "major" }\n'
+    )
+    billing = folder(billing={"mappings": [str(mapping)], "max_quarantined": "1"})
+    sums = [
+        "USD,12.5",
+        "JPY,1000",
+        "KWD,1.25",
+        "USD,-3.00",
+        "CLF,1.2345",
+        "USD,10.005",
+        "JPY,0.5",
+        "KWD,1.2505",
+        "USD,1e3",
+    ]
+    billing.put("bills_2026-10-31.csv", ["id,cur,sum", *(f"{n},{one}" for n, one in enumerate(sums))])
+    billing.put("invoices__2026-10-31__delta.csv", [
+        "invoice_id,customer_id,status,currency,created_at,total_minor", "a,c,paid,USD,2026-10-01,12.50",
+    ])  # fmt: skip
+    billing.run()
+    assert billing.rows("SELECT total_minor FROM raw_billing.invoices ORDER BY invoice_id") == [
+        (1250,), (1000,), (1250,), (-300,), (12345,),
+    ]  # fmt: skip
+    quarantined = billing.rows("SELECT raw_line, len(reasons) FROM raw_billing.quarantine ORDER BY raw_line")
+    assert quarantined == [
+        *((f"{n},{sums[n]}", 1) for n in range(5, 9)),
+        ("a,c,paid,USD,2026-10-01,12.50", 1),
+    ]
+
+
+@pytest.mark.parametrize("suffix", ["gz", "zst"])
+def test_a_compressed_file_that_unpacks_to_more_than_the_limit_is_rejected(
+    billing: BillingFolder, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    monkeypatch.setattr(billing_folder_module, "MAX_BYTES", 1_000_000)
+    content = (SUBSCRIPTIONS + "\n").encode() + b"\n" * 3_000_000
+    compressed = gzip.compress(content) if suffix == "gz" else zstandard.compress(content)
+    billing.put(f"subscriptions__2026-10-30.csv.{suffix}", compressed)
+    billing.put("subscriptions__2026-10-31__delta.csv", [SUBSCRIPTIONS, GOOD])
+    assert "when decompressed" in billing.run()["subscriptions"].message
+    assert ids(billing) == ["s1"]
+
+
+def test_a_formula_is_text_like_any_other(billing: BillingFolder) -> None:
+    billing.put("customers__2026-10-31.csv", ["customer_id,name", "c1,\"=cmd|' /C calc'!A0\"", "c2,@SUM(A1)"])
+    billing.run()
+    assert billing.rows("SELECT name FROM raw_billing.customers ORDER BY customer_id") == [
+        ("=cmd|' /C calc'!A0",),
+        ("@SUM(A1)",),
+    ]
+
+
+def test_a_file_that_is_not_what_its_manifest_says_is_rejected_until_it_is(billing: BillingFolder) -> None:
+    path = billing.put(NAME, [SUBSCRIPTIONS, GOOD])
+    sha = hashlib.sha256(path.read_bytes()).hexdigest()
+    beside = NAME + ".manifest.json"
+    wrong = {"rows": 2, "kind": "full", "sha256": "0" * 64, "as_of": "2026-10-30", "table": "customers"}
+    billing.put("subscriptions__2026-10-01__delta.csv", [SUBSCRIPTIONS, GOOD.replace("s1", "s0")])
+    for key, value in wrong.items():
+        billing.put(beside, json.dumps({key: value}))
+        assert f"its manifest says {key} {value!r}" in billing.run()["subscriptions"].message
+    billing.put(beside, "{")
+    assert "is not JSON" in billing.run()["subscriptions"].message
+    said = {"table": "subscriptions", "kind": "delta", "as_of": "2026-10-31", "rows": 1, "sha256": sha}
+    billing.put(beside, json.dumps(said))
+    results = billing.run()
+    assert (results["subscriptions"].status, results["files"].message) == ("complete", "")
+    assert ids(billing) == ["s0", "s1"]
+
+
+def test_files_that_a_program_made_are_loaded_like_those_of_the_folder(billing: BillingFolder) -> None:
+    path = billing.data / "made.jsonl"
+    row = dict(zip(SUBSCRIPTIONS.split(","), GOOD.split(","), strict=True))
+    path.write_text(
+        "\n".join(json.dumps(one) for one in (row, {**row, "subscription_id": "s2", "currency": "XXQ"}))
+        + "\n"
+    )
+    files = [IncomingFile(path, "stripe", "subscriptions", date(2026, 10, 31))]
+    with RunLock(billing.data) as lock:
+        for inserted in (1, 0):
+            load, fence = ledger.begin_run(
+                billing.connection,
+                lock,
+                billing.warehouse.state_path,
+                date(2026, 10, 31),
+                datetime(2026, 11, 1),
+            )
+            (result,) = load_files(
+                billing.connection, billing.settings, billing.environment, load, fence, files
+            )
+            assert (result.source, result.object, result.status) == (
+                "stripe",
+                "contract_subscriptions",
+                "complete",
+            )
+            assert result.inserted == inserted
+    assert billing.manifest("source, accepted, quarantined") == [("stripe", 1, 1)]

@@ -150,25 +150,6 @@ def test_what_changes_in_a_portal_is_told_counted_and_never_lost(tmp_path: Path)
         assert missed(loaded, parent_org_id="name").passed
 
 
-def test_a_chosen_list_of_properties_is_read_and_nothing_else(tmp_path: Path) -> None:
-    simulator = HubSpotSimulator(account(organisations=20), clock=still())
-    for name in ("arr", "notes_about_people"):
-        simulator.create_property(ORGANISATIONS, name)
-    organisations = {
-        "object_type": ORGANISATIONS,
-        "properties": {"name": "name"},
-        "history": ["seats"],
-        "read_properties": ["arr"],
-    }
-    settings = settings_with(objects={"organisations": organisations}, associations=[])
-    with read(simulator, tmp_path, settings) as (loaded, _, _):
-        columns = set(loaded.streams["organisations"].columns)
-        assert {"id", "name", "seats", "arr", "hs_merged_object_ids"} <= columns
-        assert "notes_about_people" not in columns
-        # What was left out is known all the same.
-        assert "notes_about_people" in loaded.column("SELECT name FROM raw_hubspot.properties")
-
-
 NAMES = st.lists(
     st.text(st.sampled_from('aAbB_"; '), min_size=1, max_size=3)
     | st.sampled_from(["id", "ID", "_hash", "created_at", "Created_At", "property_id", "select", "a__2"]),

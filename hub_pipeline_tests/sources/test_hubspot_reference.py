@@ -91,31 +91,39 @@ def test_people_pipelines_and_lists_are_read_with_all_their_past(tmp_path: Path)
         ]
 
 
-def test_any_object_is_read_under_the_name_the_settings_give_it(tmp_path: Path) -> None:
-    portal = account(organisations=2)
-    simulator = HubSpotSimulator(portal, custom_objects={"2-77": ("gadget", "Gadget", "Gadgets")})
-    for object_type, name in (
-        ("2-77", "serial"),
-        ("line_items", "quantity"),
-        ("communications", "hs_timestamp"),
-    ):
-        simulator.create_property(object_type, name)
-        simulator.create(object_type, {name: "1"})
+def test_any_object_is_read_under_the_name_the_settings_give_it_with_all_or_chosen_properties(
+    tmp_path: Path,
+) -> None:
+    simulator = HubSpotSimulator(
+        account(organisations=2), custom_objects={"2-77": ("gadget", "Gadget", "Gadgets")}
+    )
+    for name in ("serial", "owner", "price", "notes_about_people", "hs_merged_object_ids"):
+        simulator.create_property("2-77", name)
+    simulator.create("2-77", {"serial": "1", "owner": "2", "price": "3", "notes_about_people": "4"})
+    simulator.create_property("line_items", "quantity")
+    simulator.create("line_items", {"quantity": "5"})
     objects = {
         "gadgets": {"object_type": "2-77"},
-        "by_its_full_name": {"object_type": "p8443689_gadget"},
+        "some_of_them": {
+            "object_type": "p8443689_gadget",
+            "read_properties": ["serial"],
+            "properties": {"owner_id": "owner"},
+            "history": ["price"],
+        },
         "line_items": {"object_type": "0-8"},
-        "chats": {"object_type": "communications"},
     }
     settings = settings_with(objects=objects, associations=[], users=False)
     with reading(hubspot, simulator, tmp_path, settings) as loaded:
-        for name, column in (
-            ("gadgets", "serial"),
-            ("by_its_full_name", "serial"),
-            ("line_items", "quantity"),
-            ("chats", "hs_timestamp"),
-        ):
-            assert loaded.column(f"SELECT {column} FROM raw_hubspot.{name}") == ["1"]
+        everything = "SELECT serial, owner, price, notes_about_people FROM raw_hubspot.gadgets"
+        assert loaded.rows(everything) == [("1", "2", "3", "4")]
+        assert loaded.rows("SELECT serial, owner, price FROM raw_hubspot.some_of_them") == [("1", "2", "3")]
+        chosen = set(loaded.streams["some_of_them"].columns)
+        assert "hs_merged_object_ids" in chosen
+        assert "notes_about_people" not in chosen
+        # What was left out is known all the same.
+        known = "SELECT name FROM raw_hubspot.properties WHERE object = 'some_of_them'"
+        assert "notes_about_people" in loaded.column(known)
+        assert loaded.column("SELECT quantity FROM raw_hubspot.line_items") == ["5"]
         assert "users" not in loaded.results
 
 

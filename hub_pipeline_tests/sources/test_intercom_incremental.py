@@ -386,3 +386,20 @@ def test_the_limit_is_kept_and_shared_with_other_apps(
     assert told.results["conversation_parts"].records == 50
     # What others take is seen only with an answer; a refusal is then waited out, and nothing is lost.
     assert told.simulator.hits.count(status=429) <= others
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("streams", [1, 3, 5, 8, 10, 11])
+def test_a_run_that_is_cut_off_leaves_nothing_out_for_the_next_one(told: World, streams: int) -> None:
+    told.life.delete_contact("p3")
+    told.life.delete_conversation("2")
+    told.life.reply("1", "71")
+    told.life.rate("1", 1, touch=False)
+    told.life.add_contact("p4")
+    told.life.open_ticket("52", "p4")
+    told.read(cut_off_after=streams)
+    assert len(told.results) == streams
+    told.clock.advance(5 * 3_600)
+    with told.reading() as one:
+        assert told.differences(one) == {}
+        assert one.rows("SELECT count(*) FROM raw_intercom.conversation_parts WHERE part_id = '71'") == [(1,)]

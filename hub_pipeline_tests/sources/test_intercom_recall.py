@@ -10,6 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hub_pipeline.demo.faults import FaultKind, every_nth
+from hub_pipeline.sources import transport
+from hub_pipeline.sources.intercom import extraction
 from hub_pipeline_tests.sources.intercom_world import World, world
 
 #: An event, which of the records that qualify it happens to, and how many seconds later.
@@ -177,3 +180,30 @@ def test_no_sequence_of_events_and_runs_loses_a_record_or_keeps_a_phantom(
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         tell(Path(folder), steps, time_zone=zone, days_of_utc=of_utc, searches_sorted=ordered)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_faults_in_every_fifth_answer_change_nothing_of_what_is_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(transport, "BACKOFF_SECONDS", 0.01)
+    # A broken scroll blocks the next for a minute of the simulator's clock, which stands still.
+    monkeypatch.setattr(extraction, "SCROLL_WAITS", (0.0,))
+    kinds = (
+        FaultKind.BAD_GATEWAY,
+        FaultKind.UNAVAILABLE,
+        FaultKind.TRUNCATED,
+        FaultKind.SLOW,
+        FaultKind.RATE_LIMITED,
+    )
+    with world(tmp_path, scroll_idle_seconds=-1.0) as told:
+        told.settings = {"parts": "all"}
+        story = Story(told)
+        for round_number in range(3):
+            for number, event in enumerate(EVENTS):
+                told.clock.advance(61)
+                story.happen(event, number + round_number + seed)
+            told.simulator.faults.clear()
+            told.simulator.faults.add(*every_nth(5, seed, kinds).rules)
+            story.check()

@@ -555,3 +555,76 @@ def test_at_every_day_and_state_of_knowledge_the_timeline_says_what_was_in_force
                 )
                 said = tuple(None if v is None else int(v) for v in held[3:]) if held else (None, None, None)
                 assert said == in_force(cells, day, known)
+
+
+Told = tuple[str, int, int, str]
+_VALUES = {
+    "seats": ("", "0", "5", "N/A"),
+    "mrr": ("", "0", "90"),
+    "plan": ("", "team"),
+    "status": ("", "active", "cancelled", "odd"),
+    "churn": ("", "2026-01-05", "2026-01-09"),
+    "since": ("", "2026-01-01", "2026-01-04", "2026-01-08"),
+}
+_ALL = {"seats": "seats", "mrr": "mrr", "plan": "plan", "subscription_status": "status"}
+_ALL |= {"cancel_at": "churn", "started_at": "since"}
+
+
+@st.composite
+def tellings(draw: st.DrawFn) -> list[list[Told]]:
+    """Of some organisations: what their properties were set to (property, set on day, known on day, value)."""
+    name = st.sampled_from(sorted(_VALUES))
+    cell = st.tuples(name, st.integers(0, 9), st.integers(0, 9)).flatmap(
+        lambda c: st.sampled_from(_VALUES[c[0]]).map(
+            lambda v: (c[0], c[1], c[1] + c[2] if c[2] > 5 else c[1], v)
+        )
+    )
+    return draw(st.lists(st.lists(cell, max_size=8, unique_by=lambda c: c[:3]), min_size=6, max_size=6))
+
+
+@settings(max_examples=8, deadline=None)
+@given(tellings())
+def test_what_was_known_of_a_subscription_does_not_change_by_what_arrives_later(
+    organisations: list[list[Told]],
+) -> None:
+    portal = Portal(_ALL)
+    knowledge = (3, 7, 12)
+    rows = []
+    for number, cells in enumerate(organisations):
+        for known in (99, *knowledge):
+            rows += [
+                ("organisations", f"{number}@{known}", name, at(day), value, at(told), "r1")
+                for name, day, told, value in cells
+                if told <= known
+            ]
+    if rows:
+        portal.connection.executemany(
+            "INSERT INTO raw_hubspot.property_history (object, id, property, changed_at, value, _recorded_at, _run_id) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            rows,
+        )
+    states: dict[str, list[tuple[Any, ...]]] = {}
+    columns = (
+        "org_id",
+        "effective_at",
+        "recorded_at",
+        "status",
+        "seats",
+        "amount",
+        "plan",
+        "cancel_at",
+        "ended_at",
+    )
+    for row in portal.versions(*columns):
+        states.setdefault(row[0], []).append(row[1:])
+
+    def held(org: str, day: int, known: int) -> tuple[Any, ...] | None:
+        """What ran on a day: status, seats and so on; None for nothing that ever did."""
+        told = [row for row in states.get(org, ()) if row[0] <= at(day) and row[1] <= at(known)]
+        state = max(told, key=lambda row: row[:2])[2:] if told else None
+        return None if state is None or state[0] in ("canceled", "incomplete") else state
+
+    for number in range(len(organisations)):
+        for known in knowledge:
+            for day in range(14):
+                assert held(f"{number}@99", day, known) == held(f"{number}@{known}", day, known)

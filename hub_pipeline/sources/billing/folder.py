@@ -10,13 +10,14 @@ from __future__ import annotations
 import base64
 import codecs
 import hashlib
+import json
 import os
 import re
 import stat
 import time
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -39,6 +40,9 @@ MAX_BYTES = 16 * 1024**3
 #: Longer lines are a mistake in the extract (a quote or a line end lost).
 MAX_LINE = 16_000_000
 
+#: Name of the file beside an extract that says what it holds.
+MANIFEST = ".manifest.json"
+
 _CHUNK = 8 * 1024 * 1024
 #: So little compressed input at a time that what comes out stays small even in a bomb.
 _COMPRESSED_CHUNK = 16 * 1024
@@ -58,6 +62,7 @@ class Extract:
         mapping: how it is read, or None for a file that follows the contract.
         table: the table it fills, or None when the mapping says.
         sequence: order among files of one day.
+        manifest: file beside it that says what it holds, or None.
     """
 
     path: Path
@@ -68,6 +73,7 @@ class Extract:
     mapping: FileMapping | None
     table: str | None
     sequence: int
+    manifest: Path | None = None
 
     @property
     def tables(self) -> list[str]:
@@ -152,11 +158,14 @@ def _survey_source(
         if entry.name.endswith((".part", ".tmp")) or entry.stat().st_mtime > settled_before:
             found.waiting.append(name)
             continue
+        if entry.name.endswith(MANIFEST):
+            continue
         extract = recognise(Path(entry.path), folder.name, mappings)
         if extract is None:
             found.not_mapped.append(name)
-        else:
-            found.extracts.append(extract)
+            continue
+        manifest = folder / (entry.name + MANIFEST)
+        found.extracts.append(replace(extract, manifest=manifest if manifest.exists() else None))
 
 
 def recognise(path: Path, source: str, mappings: Sequence[FileMapping]) -> Extract | None:
@@ -197,6 +206,33 @@ def sha256(path: Path) -> tuple[str, int]:
             digest.update(chunk)
             size += len(chunk)
     return digest.hexdigest(), size
+
+
+def check_manifest(extract: Extract, sha: str, rows: int) -> None:
+    """Compare a file with the manifest beside it; keys that the manifest leaves out are not compared.
+
+    Raises:
+        RejectedFileError: the manifest cannot be read, or the file is not what it says.
+    """
+    if extract.manifest is None:
+        return
+    try:
+        with _open(extract.manifest) as file:
+            said = json.loads(file.read(_CHUNK))
+    except ValueError as error:
+        raise RejectedFileError(f"its manifest {extract.manifest.name} is not JSON") from error
+    found = {
+        "table": extract.table,
+        "kind": extract.kind,
+        "as_of": extract.as_of.isoformat(),
+        "rows": rows,
+        "sha256": sha,
+    }
+    if not isinstance(said, dict):
+        raise RejectedFileError(f"its manifest {extract.manifest.name} is not a JSON object")
+    for key, value in found.items():
+        if key in said and said[key] != value:
+            raise RejectedFileError(f"its manifest says {key} {said[key]!r}, and it is {value!r}")
 
 
 def copy(extract: Extract, sha: str, folder: Path) -> Copy:

@@ -25,6 +25,7 @@ from hub_pipeline.sources.billing.folder import (
     Kind,
     RejectedFileError,
     Survey,
+    check_manifest,
     copy,
     format_of,
     sha256,
@@ -363,6 +364,9 @@ class _Files:
             working = copy(extract, sha, self._workplace)
             delimiter = extract.mapping.delimiter if extract.mapping else ","
             header = read(self._connection, working, extract.format, delimiter)
+            if extract.manifest is not None:
+                rows = self._connection.execute("SELECT count(*) FROM billing_lines").fetchone()
+                check_manifest(extract, sha, 0 if rows is None else rows[0])
         except RejectedFileError as error:
             with ledger.transaction(self._connection, self._fence):
                 for name in targets:

@@ -188,7 +188,7 @@ class _Extraction:
             run, name, config, properties, history, tally, keep_ids=wanted and not run.remembers
         )
         try:
-            reader.read(plan)
+            reader.read(plan, live)
         except ForbiddenError as error:
             return self._unreadable(name, config, error, tally, started)
         notes = reader.notes

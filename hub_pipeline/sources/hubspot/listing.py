@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -136,8 +137,6 @@ class Listing:
     ) -> None:
         self._client = client
         self._name = name
-        self._type = object_type
-        self._archived = archived
         self._tally = tally
         limit = HISTORY_PAGE if history else PAGE
         whole = client.list_path(
@@ -145,9 +144,13 @@ class Listing:
         )
         #: The properties do not fit into an address: the list gives ids, and the records are read by them.
         self.ids_only = len(whole) > MAX_ADDRESS
-        self._properties = ["hs_object_id"] if self.ids_only else properties
-        self._history = () if self.ids_only else history
-        self._limit = PAGE if self.ids_only else limit
+        self._address = client.list_path(
+            object_type,
+            ["hs_object_id"] if self.ids_only else properties,
+            () if self.ids_only else history,
+            archived=archived,
+            limit=PAGE if self.ids_only else limit,
+        )
 
     def read(self, land: Land, gaps: Sequence[Cover], size: Callable[[], tuple[int, int]]) -> None:
         """Read what is missing of the list, by ids as cursors.
@@ -232,14 +235,7 @@ class Listing:
         return str(low) if low else None
 
     def _page(self, after: str | None) -> Page:
-        path = self._client.list_path(
-            self._type,
-            self._properties,
-            self._history,
-            archived=self._archived,
-            after=after,
-            limit=self._limit,
-        )
+        path = self._address if after is None else f"{self._address}&{urlencode({'after': after})}"
         try:
             return self._client.page(path, self._tally)
         except RejectedError as error:

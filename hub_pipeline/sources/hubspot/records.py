@@ -110,12 +110,17 @@ class ObjectReader:
         self.notes: list[str] = []
         self.ids: list[str] = []
 
-    def read(self, plan: Plan) -> None:
-        """Land what the plan says, then the recycle bin, then what was restored."""
+    def read(self, plan: Plan, live: int) -> None:
+        """Land what the plan says, then the recycle bin, then what was restored.
+
+        Args:
+            plan: what is to be read.
+            live: live records in the warehouse.
+        """
         self.plan = plan
         if plan.mode == "changes":
             try:
-                self._read_changes()
+                self._read_changes(live)
             except NotSearchableError as error:
                 self.plan = plan.full(str(error), wanting=True)
             except _FullIsCheaperError as error:
@@ -169,10 +174,9 @@ class ObjectReader:
 
     # Changes
 
-    def _read_changes(self) -> None:
+    def _read_changes(self, live: int) -> None:
         plan, run = self.plan, self._run
         assert plan.since is not None
-        live = run.known.live_count(tables.SOURCE, self._name)
         source: ChangeSource = SearchChanges(
             run.client,
             self._name,

@@ -313,6 +313,7 @@ def tickets_stream() -> RawStream:
             "type_name": "VARCHAR",
             "state": "VARCHAR",
             "title": "VARCHAR",
+            "contact_id": "VARCHAR",
             "contact_ids": "VARCHAR[]",
             "is_open": "BOOLEAN",
             "created_at": "TIMESTAMP",
@@ -322,7 +323,7 @@ def tickets_stream() -> RawStream:
             ", ".join(f"r.{name} AS {name}" for name in ids) + ", "
             "r.ticket_type.id AS type_id, r.ticket_type.name AS type_name, "
             "coalesce(r.ticket_state->>'category', r.ticket_state->>'$') AS state, "
-            "r.ticket_attributes._default_title_ AS title, "
+            "r.ticket_attributes._default_title_ AS title, r.contacts.contacts[1].id AS contact_id, "
             "list_transform(r.contacts.contacts, lambda c: c.id) AS contact_ids, r.open AS is_open, "
             f"{_instant('r.created_at')} AS created_at, {changed} AS updated_at, "
             f"{changed} AS _changed_at, {_instant('r.created_at')} AS _created_at"
