@@ -304,11 +304,11 @@ def _intercom(settings: Settings, environment: Environment) -> Iterator[Finding]
 def _billing(settings: Settings, environment: Environment) -> Iterator[Finding]:
     folder = environment.data_dir / settings.billing.folder  # an absolute folder stays what it is
     if not os.path.isdir(folder):
-        yield Finding(
-            "warning" if environment.stripe_api_key is None else "ok",
-            "billing",
-            f"there is no folder {folder}; without extracts there is no MRR, growth, churn or renewal to speak of",
-        )
+        if environment.stripe_api_key is None:
+            without = "without extracts there is no MRR, growth, churn or renewal to speak of"
+            yield Finding("warning", "billing", f"there is no folder {folder}; {without}")
+        else:
+            yield Finding("ok", "billing", f"there is no folder {folder}, and need not be: Stripe does the same")
         return
     files = sum(1 for path in folder.rglob("*") if path.is_file())
     level: Level = "ok" if files else "warning"

@@ -461,6 +461,19 @@ class RawLoader:
     def _append_versions(self, stream: RawStream, file: LandedFile, columns: str, name: str) -> int:
         keys = idents(stream.key)
         live = "(i._deleted_at IS NULL AND i._archived_at IS NULL AND i._merged_into IS NULL)"
+        known = self._connection.execute(
+            f"SELECT 1 FROM {name} AS t WHERE EXISTS "
+            f"(SELECT 1 FROM temp.main.incoming AS i WHERE {_same('t', 'i', stream.key)}) LIMIT 1"
+        ).fetchone()
+        if known is None:
+            # Nothing to compare with: the first versions of all, without carrying every column through joins.
+            row = self._connection.execute(
+                f"INSERT INTO {name} BY NAME SELECT {columns}, _changed_at, "
+                "greatest(least(_created_at, _changed_at), $floor) AS _recorded_at, "
+                "_archived_at, _deleted_at, _merged_into, _hash, $run_id AS _run_id FROM temp.main.incoming",
+                {"floor": file.floor, "run_id": file.run_id},
+            ).fetchone()
+            return int(row[0]) if row else 0
         row = self._connection.execute(
             f"""
             INSERT INTO {name} BY NAME
@@ -721,6 +734,7 @@ class RawLoader:
         if complete.exists() and ended is None:
             load, paths, result = _read_complete(complete, run_id)
             listed = [LandedFile.read(record_of(path)) for path in paths]
+            self.ensure_tables(stream)  # a list may be complete without a record, and so without a file
             self._complete_seen(stream, listed)
             self._finish(stream, load, listed, result)
         else:

@@ -3,8 +3,9 @@
 Two things tell about a property: HubSpot's own history of it (``raw_hubspot.property_history``, exact instants) and
 the versions of the record that were read (``raw_hubspot.<object>``, dated by the record's last change). History comes
 first; a version adds a change only where it shows a value that the history known to its run does not explain: a
-property without history, or one whose history had not caught up. The first value seen of a property without history
-is taken as true since the record was created (settled 1), and marked.
+property without history, or one whose history had not caught up. An empty value never contradicts a history: when it is
+cleared the history says so, and when the portal loses the property every record looks cleared. The first value seen of
+a property without history is taken as true since the record was created (settled 1), and marked.
 
 The views are DuckDB's own SQL, made by `hub_pipeline.warehouse.mapping`; models read them as tables.
 """
@@ -86,7 +87,8 @@ def changes_sql(name: str, tracked: Mapping[str, str], existing: set[str], has_h
         c.is_first AND e.id IS NULL
     FROM candidates AS c
     LEFT JOIN explained AS e USING (id, column_name, _recorded_at)
-    WHERE e.id IS NULL OR (c.value IS DISTINCT FROM e.value_then AND c.value IS DISTINCT FROM e.value_last)"""
+    WHERE e.id IS NULL
+        OR (c.value <> '' AND c.value IS DISTINCT FROM e.value_then AND c.value IS DISTINCT FROM e.value_last)"""
 
 
 def versions_sql(name: str) -> str:

@@ -131,6 +131,10 @@ def scrub_landing(
                 continue
             digest, holds = _search(path, pattern)
             values = json.loads(record.read_bytes())
+            if values.get("position") is not None and _names_contact(values["position"], person):
+                # Where a page ended may be an id. Without it a resumed list reads that part again.
+                values["position"] = None
+                write_durably(record, json.dumps(values, indent=1, sort_keys=True).encode())
             if holds:
                 written += _rewrite(path, record, values, connection, fence, person, text_properties)
             elif digest != values["sha256"]:
@@ -154,6 +158,10 @@ def identities_in(files: Iterable[Path]) -> Iterator[tuple[Path, set[str], set[s
             ids.update(_NUMBER.findall(folded))
         plain = {one.replace(rb"\u0040", b"@").decode("utf-8", "replace") for one in addresses}
         yield path, {one.strip(".'") for one in plain}, {one.decode() for one in ids}
+
+
+def _names_contact(position: Any, person: Person) -> bool:
+    return not person.contacts.isdisjoint(re.findall(r"[0-9]+", json.dumps(position)))
 
 
 def _line_chunks(path: Path) -> Iterator[bytes]:

@@ -46,7 +46,7 @@ def test_every_hazard_of_the_page_names_a_test_that_exists_and_every_rule_of_mat
     assert len(named) > 20
     assert [name for name in sorted(named) if f"def {name}(" not in source] == []
     matching = PAGE.split("## Which organisation a customer is")[1].split("\n## ")[0]
-    assert re.findall(r"^\| `(\w+)` \| ", matching, flags=re.MULTILINE) == list(RULES)
+    assert re.findall(r"^\| `(\w+)` \| ", matching, flags=re.MULTILINE)[1:] == list(RULES)
 
 
 def test_the_files_of_the_first_example_load_as_they_are_printed(

@@ -370,7 +370,7 @@ def test_what_the_settings_leave_out_is_not_asked_for(told: World) -> None:
     assert [told.requests(path) for path in ("/teams", "/tags", "/tickets/search")] == [0, 0, 0]
 
 
-@pytest.mark.parametrize("others", [0, 10])
+@pytest.mark.parametrize("others", [0, pytest.param(10, marks=pytest.mark.slow)])
 def test_the_limit_is_kept_and_shared_with_other_apps(
     told: World, monkeypatch: pytest.MonkeyPatch, others: int
 ) -> None:

@@ -13,6 +13,10 @@ from hypothesis import strategies as st
 from hub_pipeline.demo.faults import FaultKind, every_nth
 from hub_pipeline.sources import transport
 from hub_pipeline.sources.intercom import extraction
+from hub_pipeline.warehouse.database import Warehouse
+from hub_pipeline.warehouse.fingerprint import fingerprint
+from hub_pipeline.warehouse.lock import RunLock
+from hub_pipeline.warehouse.rebuild import rebuild
 from hub_pipeline_tests.sources.intercom_world import World, world
 
 #: An event, which of the records that qualify it happens to, and how many seconds later.
@@ -207,3 +211,26 @@ def test_faults_in_every_fifth_answer_change_nothing_of_what_is_held(
             told.simulator.faults.clear()
             told.simulator.faults.add(*every_nth(5, seed, kinds).rules)
             story.check()
+
+
+@pytest.mark.slow
+def test_raw_made_again_from_landing_is_the_same_and_goes_on_from_there(tmp_path: Path) -> None:
+    with world(tmp_path) as told:
+        told.settings = {"parts": "all"}
+        story = Story(told)
+        for round_number in range(3):
+            for number, event in enumerate(EVENTS):
+                told.clock.advance(61)
+                story.happen(event, number + round_number)
+            told.clock.advance(86_400)
+            story.check()
+        before = fingerprint(tmp_path / "build.duckdb")
+        with RunLock(tmp_path) as lock:
+            rebuild(Warehouse.in_folder(tmp_path), lock)
+        again = fingerprint(tmp_path / "build.duckdb")
+        assert {name: again[name] for name in before if name.startswith("raw_")} == {
+            name: value for name, value in before.items() if name.startswith("raw_")
+        }
+        told.clock.advance(86_400)
+        told.read()
+        assert told.results["contacts"].records == 0  # what was read to is known, too

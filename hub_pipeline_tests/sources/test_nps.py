@@ -14,6 +14,7 @@ from hub_pipeline.models import catalog, run_checks, run_model
 from hub_pipeline.models.engine import model_parameters
 from hub_pipeline.models.macros import create_macros
 from hub_pipeline.settings import Settings
+from hub_pipeline.warehouse.raw import StreamResult
 from hub_pipeline_tests.sources.billing_folder import BillingFolder
 
 MAY = datetime(2026, 5, 1, 12)
@@ -90,9 +91,21 @@ class Doors(BillingFolder):
     def attribute(self, id: str, email: str | None, at: datetime, **attributes: Any) -> None:
         self._insert("raw_intercom.contacts", id, email, json.dumps(attributes), at, at, None)
 
-    def csv(self, *lines: str, name: str = "nps_responses__2026-05-31.csv") -> dict[str, Any]:
-        self.put(name, [HEADER, *lines])
+    def file(self, *lines: str) -> dict[str, StreamResult]:
+        """A file in the billing folder, loaded as a run does."""
+        self.put("nps_responses__2026-05-31.csv", [HEADER, *lines])
         return self.run(datetime(2026, 5, 31).date())
+
+    def csv(self, *lines: str) -> None:
+        """What such a file leaves in raw, known from the moment of the answer."""
+        for line in lines:
+            values = [value or None for value in line.split(",")]
+            names = [*HEADER.split(","), "source", "_changed_at", "_recorded_at"]
+            columns = ", ".join(f"? AS {name}" for name in names)
+            self.connection.execute(
+                f"INSERT INTO raw_billing.nps_responses BY NAME SELECT {columns}",
+                [*values[:-2], values[-2] or "NPS", values[-1], "crm", values[1], values[1]],
+            )
 
     def answers(self, columns: str = "contact_id, score") -> list[tuple[Any, ...]]:
         """Rows of inputs.nps_responses, by moment."""
@@ -143,7 +156,7 @@ def test_answers_of_all_four_doors_are_one_table_of_the_same_respondents(doors: 
     doors.property("contact", "2", 4, MAY + DAY)
     doors.property("organisation", "7", 6, MAY + 2 * DAY)
     doors.attribute("i1", "Ann@Acme.example ", MAY + 3 * DAY, nps=7)
-    doors.csv(f"r1,{MAY + 4 * DAY:%Y-%m-%dT%H:%M:%SZ},10,great,,ann@acme.example,,,")
+    doors.csv(f"r1,{MAY + 4 * DAY:%Y-%m-%dT%H:%M:%S},10,great,,ann@acme.example,,,")
     assert doors.answers("source, contact_id, org_id, score") == [
         ("hubspot_feedback", "1", None, 9),
         ("hubspot_contact", "2", None, 4),
@@ -170,7 +183,7 @@ def test_scores_that_are_none_are_counted_with_where_they_stand_and_never_become
     doors.attribute("i2", None, MAY, nps=7.5)
     doors.attribute("i3", None, MAY, nps="10")
     good = [f"r{n},2026-05-0{n % 9 + 1},5,,c{n},,,," for n in range(1, 4)]
-    results = doors.csv(
+    results = doors.file(
         *good, "r11,2026-05-02,11,,c1,,,,", "r12,2026-05-02,N/A,,c1,,,,", "r13,2026-05-02,7.5,,c1,,,,"
     )
     assert results["nps_responses"].quarantined == 3
@@ -252,7 +265,7 @@ def test_one_answer_through_two_doors_counts_once_and_the_door_known_first_keeps
     doors.property("contact", "1", 3, MAY + timedelta(hours=2))
     doors.property("organisation", "7", 3, MAY + timedelta(hours=3))
     doors.attribute("i1", "ann@acme.example", MAY + timedelta(hours=24), nps=3)
-    doors.csv("r1,2026-05-01T12:30:00Z,3,,,ann@acme.example,,,")
+    doors.csv("r1,2026-05-01T12:30:00,3,,,ann@acme.example,,,")
     assert doors.answers("source, contact_id, score") == [("hubspot_feedback", "1", 3)]
 
 
@@ -275,7 +288,7 @@ def test_answers_of_one_door_of_another_score_or_of_another_time_are_answers_of_
 
 
 def test_a_withdrawn_answer_of_a_file_counts_nowhere_from_then_on(doors: Doors) -> None:
-    doors.csv("r1,2026-05-02,3,,1,,,,")
+    doors.file("r1,2026-05-02,3,,1,,,,")
     doors.put("nps_responses__2026-06-30__delta.csv", [f"{HEADER},is_deleted,updated_at", "r1,2026-05-02,3,,1,,,,,true,2026-06-15T08:00:00Z"])  # fmt: skip
     doors.run(datetime(2026, 6, 30).date())
     found = doors.answers("score, recorded_at")

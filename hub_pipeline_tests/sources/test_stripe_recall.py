@@ -72,6 +72,7 @@ def require_recall(house: StripeHouse) -> None:
     assert house.rows("SELECT count(*) FROM raw_billing.quarantine") == [(0,)]
 
 
+@pytest.mark.slow
 def test_a_few_days_full_of_changes_are_told_without_a_gap(tmp_path: Path) -> None:
     house = StripeHouse(tmp_path)
     live_through(house, random.Random(20261122), nights=2, most=30)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -19,9 +21,11 @@ from typing import Any
 import duckdb
 import pytest
 import zstandard
+from rich.console import Console
 
-from hub_pipeline.errors import DataRefusedError
-from hub_pipeline.settings import Settings
+from hub_pipeline.errors import ConfigurationError, DataRefusedError, WarehouseError
+from hub_pipeline.report.privacy import erase_and_print, erase_person, print_personal_data
+from hub_pipeline.settings import Environment, Settings
 from hub_pipeline.sources.hubspot.streams import associations_stream
 from hub_pipeline.warehouse.database import Warehouse
 from hub_pipeline.warehouse.erase import Erasure, erase, find_person, leftovers
@@ -238,8 +242,8 @@ def two_days(tmp_path_factory: pytest.TempPathFactory) -> Path:
             sources(one, [*OTHERS, JANE])
             answers(one)
     history(folder)
-    (folder / "billing").mkdir()
-    (folder / "billing" / "customers.csv").write_text(f"id,email\n1,{ADDRESS}\n")
+    (folder / "billing" / "incoming").mkdir(parents=True)
+    (folder / "billing" / "incoming" / "customers.csv").write_text(f"id,email\n1,{ADDRESS}\n")
     return folder
 
 
@@ -268,8 +272,17 @@ def test_a_person_is_in_every_layer_and_after_an_erasure_in_none(world: Path) ->
         assert layers_with(world, needle) >= everywhere - {"build.duckdb raw_intercom", "build.duckdb inputs"}
     assert layers_with(world, *NEEDLES) == everywhere | {"billing"}
     mode = (world / "warehouse.duckdb").stat().st_mode
-    result = erased(world, emails=[ADDRESS.upper()])
-    assert result.billing_files == (world / "billing" / "customers.csv",)
+    screen = io.StringIO()
+    environment = Environment(data_dir=world)
+    erase_and_print(Settings(), environment, [ADDRESS.upper()], [], Console(file=screen, width=300))
+    assert re.search(
+        r"Erased: \d+ rows.* 12 landing files and 1 files of Dagster's history", screen.getvalue()
+    )
+    assert "customers.csv is your own file and still holds the address" in screen.getvalue()
+    print_personal_data(environment, Console(file=screen, width=300))
+    assert re.search(
+        r"raw_hubspot\.contacts +│ id, email, lastname, hs_additional_emails +│ +10 │", screen.getvalue()
+    )
     assert layers_with(world, *NEEDLES) == {"billing"}, "the team's own file is named, not changed"
     assert (world / "warehouse.duckdb").stat().st_mode == mode
     with Warehouse.in_folder(world).connect_published() as published:
@@ -341,6 +354,7 @@ def test_an_erasure_that_was_cut_off_is_completed_by_repeating_it(world: Path) -
         rebuild(Warehouse.in_folder(world), lock)
 
 
+@pytest.mark.slow
 def test_who_was_erased_and_is_sent_again_is_erased_again_in_the_same_run(world: Path) -> None:
     erased(world, emails=[ADDRESS])
     with run(world, DAY + timedelta(days=2)) as one:
@@ -381,6 +395,7 @@ def test_a_contact_gone_without_having_been_archived_is_erased_and_an_archived_o
     assert layers_with(world, NAME, ID) == set()
 
 
+@pytest.mark.slow
 def test_a_loser_of_a_merge_is_not_erased_and_goes_with_the_winner(world: Path) -> None:
     merges = RawStream(
         source="hubspot",
@@ -403,12 +418,14 @@ def test_a_loser_of_a_merge_is_not_erased_and_goes_with_the_winner(world: Path) 
         assert person.emails == {"c0@other.example", ADDRESS}
 
 
+@pytest.mark.slow
 def test_after_a_pause_longer_than_the_bin_keeps_nobody_is_taken_for_erased(world: Path) -> None:
     with run(world, DAY + timedelta(days=120)) as one:
         one.take(CONTACTS, OTHERS)
         assert erase_gone(one.warehouse, one.connection, one.fence, Decimal("0.02"), False) is None
 
 
+@pytest.mark.slow
 def test_many_contacts_gone_at_once_are_not_believed(tmp_path: Path) -> None:
     many = [record(str(i), email=f"c{i}@other.example") for i in range(200)]
     with run(tmp_path) as one:
@@ -424,6 +441,7 @@ def test_many_contacts_gone_at_once_are_not_believed(tmp_path: Path) -> None:
         assert two.rows("SELECT count(*) FROM raw_hubspot.contacts") == [(170,)]
 
 
+@pytest.mark.slow
 def test_a_contact_that_hubspot_lists_again_is_no_longer_erased(world: Path) -> None:
     with run(world, DAY + timedelta(days=2)) as one:
         one.take(CONTACTS, OTHERS)
@@ -435,6 +453,16 @@ def test_a_contact_that_hubspot_lists_again_is_no_longer_erased(world: Path) -> 
         assert two.rows(f"SELECT count(*) FROM raw_hubspot.contacts WHERE id = '{ID}'") == [(1,)]
 
 
+def test_who_is_to_be_erased_must_be_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="Say who"):
+        erase_person(Settings(), Environment(data_dir=tmp_path), [], [])
+    with pytest.raises(ConfigurationError, match="'jane' is no e-mail address"):
+        erase_person(Settings(), Environment(data_dir=tmp_path), ["jane"], [])
+    with pytest.raises(WarehouseError, match="nobody to erase"):
+        erase_person(Settings(), Environment(data_dir=tmp_path), [ADDRESS], [])
+
+
+@pytest.mark.slow
 def test_tombstones_do_not_tell_who_it_was(world: Path) -> None:
     erased(world, emails=[ADDRESS])
     text = (world / "landing" / "erased.json").read_text()

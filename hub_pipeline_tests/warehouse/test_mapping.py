@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -35,21 +35,22 @@ def at(day: float) -> datetime:
 class Portal:
     """Raw tables of a portal whose organisations carry what they pay for, filled by hand."""
 
-    def __init__(self, mapping: Mapping[str, str], **more: Any) -> None:
+    def __init__(self, mapping: Mapping[str, str], name: str = "organisations", **more: Any) -> None:
+        self.name = name
         self.settings = Settings.model_validate(
             {
                 **more,
                 "hubspot": {
-                    "objects": {"organisations": {"object_type": "2-1", "properties": dict(mapping)}},
+                    "objects": {name: {"object_type": "2-1", "properties": dict(mapping)}},
                     "associations": [],
                 },
             }
         )
         self.connection = duckdb.connect()
         self.connection.execute("SET TimeZone = 'UTC'; SET threads = 1; CREATE SCHEMA raw_hubspot")
-        columns = "".join(f', "{name}" VARCHAR' for name in dict.fromkeys(mapping.values()) if name)
+        columns = "".join(f', "{source}" VARCHAR' for source in dict.fromkeys(mapping.values()) if source)
         self.connection.execute(
-            f"CREATE TABLE raw_hubspot.organisations (id VARCHAR, created_at TIMESTAMP{columns}, {BOOKKEEPING})"
+            f"CREATE TABLE raw_hubspot.{name} (id VARCHAR, created_at TIMESTAMP{columns}, {BOOKKEEPING})"
         )
         self.connection.execute(
             "CREATE TABLE raw_hubspot.property_history (object VARCHAR, id VARCHAR, property VARCHAR, "
@@ -77,8 +78,8 @@ class Portal:
         """HubSpot's history of a property: what it was set to, and when we learned it (default: at once)."""
         self.connection.execute(
             "INSERT INTO raw_hubspot.property_history (object, id, property, changed_at, value, _recorded_at, _run_id) "
-            "VALUES ('organisations', $id, $p, $at, $value, $known, $run)",
-            {"id": org, "p": property_, "at": at(day), "value": value, "run": run}
+            "VALUES ($name, $id, $p, $at, $value, $known, $run)",
+            {"name": self.name, "id": org, "p": property_, "at": at(day), "value": value, "run": run}
             | {"known": at(day if known is None else known)},
         )
 
@@ -95,7 +96,7 @@ class Portal:
         names = ", ".join(f'"{name}"' for name in row)
         marks = ", ".join(f"${number}" for number in range(1, len(row) + 1))
         self.connection.execute(
-            f"INSERT INTO raw_hubspot.organisations ({names}) VALUES ({marks})", list(row.values())
+            f"INSERT INTO raw_hubspot.{self.name} ({names}) VALUES ({marks})", list(row.values())
         )
 
     def linked(self, org: str, other: str, label: str, day: float, *, gone: bool = False) -> None:
@@ -319,6 +320,13 @@ def test_a_version_adds_nothing_to_a_history_that_explains_it(portal: Portal) ->
     assert portal.versions("effective_at", "seats")[-1] == (at(33), 11), "its history had not caught up"
 
 
+def test_a_property_that_the_portal_lost_is_not_read_as_cleared_everywhere(portal: Portal) -> None:
+    portal.told("seats", 1, "5")
+    portal.seen(1, known=0, seats="5")
+    portal.seen(20, known=20, seats=None, run="r2")
+    assert portal.versions("effective_at", "status", "seats") == [(at(1), "active", 5)]
+
+
 def test_a_mapping_that_is_made_later_tells_the_past_from_then_on(portal: Portal) -> None:
     portal.seen(1, known=0, seats="5")
     portal.seen(50, known=50, seats="30", run="r2")
@@ -463,6 +471,52 @@ def test_each_score_an_organisation_had_is_an_answer_of_one_respondent() -> None
         (*who, 4, "Slow", at(40), at(40)),
         (*who, 4, "Slow", at(39), at(41)),
     ]
+
+
+def test_owners_and_stages_of_contacts_follow_the_mapping_of_the_portal() -> None:
+    portal = Portal({"owner_id": "csm", "lifecycle_stage": "phase", "lead_status": "state"}, name="contacts")
+    portal.told("csm", 1, "71")
+    portal.told("csm", 9, "")
+    portal.told("phase", 1, "lead")
+    portal.told("state", 4, "CONNECTED")
+    portal.told("phase", 8, "customer")
+    portal.told("phase", 6, "opportunity", known=12, run="r2")
+    portal.seen(9, known=0, csm="", phase="customer", state="CONNECTED")
+    assert portal.inputs("contact_owners", "valid_from, owner_id, recorded_at") == [
+        (at(1), "71", at(1)),
+        (at(9), None, at(9)),
+    ]
+    stages = portal.inputs("contact_stages", "set_at, recorded_at, lifecycle_stage, lead_status")
+    assert stages == [
+        (at(1), at(1), "lead", None),
+        (at(4), at(4), "lead", "CONNECTED"),
+        (at(6), at(12), "opportunity", "CONNECTED"),
+        (at(8), at(8), "customer", "CONNECTED"),
+        (at(8), at(12), "customer", "CONNECTED"),
+    ]
+
+
+def test_amount_and_owner_of_a_deal_are_those_of_then_and_every_close_date_is_kept() -> None:
+    mapping = {"amount": "worth", "owner_id": "seller", "close_date": "due", "stage": "step"}
+    portal = Portal(mapping, name="deals")
+    portal.told("worth", 1, "500")
+    portal.told("worth", 20, "650.50")
+    portal.told("seller", 1, "71")
+    portal.told("due", 1, "2026-06-30T12:00:00Z")
+    portal.told("due", 30, "1769774400000")
+    portal.told("step", 1, "planned")
+    portal.told("step", 30, "won")
+    portal.seen(30, known=0, worth="650.50", seller="71", due="1769774400000", step="won")
+    assert portal.inputs("deals", "recorded_at, amount, owner_id, stage") == [
+        (at(0), None, None, "won"),
+        (at(1), Decimal(500), "71", "won"),
+        (at(20), Decimal("650.5"), "71", "won"),
+    ]
+    assert portal.inputs("deal_close_dates", "set_at, close_date") == [
+        (at(1), date(2026, 6, 30)),
+        (at(30), date(2026, 1, 30)),
+    ]
+    assert portal.inputs("deal_stages", "set_at, stage") == [(at(1), "planned"), (at(30), "won")]
 
 
 def test_history_of_what_is_mapped_is_read_without_being_named_twice() -> None:

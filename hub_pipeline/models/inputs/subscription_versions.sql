@@ -1,15 +1,22 @@
 /*---
 description: >
-  Subscriptions as billing tells them, one row for each instant at which a subscription or one of its items changed, and
-  one more for each later correction of such an instant. A row joins the version of the subscription and of each of its
-  items that were in force at effective_at as known at recorded_at. The first version is dated by started_at. Within a
-  version, what carries a later time of its own is not yet true: the end holds from ended_at on, a trial until
-  trial_end_at, a cancellation from cancel_requested_at on, a term from its start on. Seats are the quantities of live
-  items whose role is one of billing.seat_roles; without any item ever told they are unknown (NULL), with only items of
-  other roles they are 0. The amount is recurring_minor, else unit price times quantity for per-unit prices, less the
-  discount, without metered items; one live item without a price makes it unknown. Items that agree on an interval the
-  models know keep it; others are converted to a year (52 weeks, 365 days). A cancellation at the end of the period
-  ends with the item whose period ends first. Test data (livemode false) is left out.
+  Subscriptions as billing tells them, one row for each instant at which a subscription, one of its items or its plan
+  for the future changes, and one more for each later correction of such an instant (docs/billing_ledger.md). A row joins
+  the version of the subscription and of each of its items that were in force at effective_at as known at recorded_at;
+  of two versions of one instant the one told later holds, then a deletion, then that of the later extract. The first
+  version is dated by started_at. Within a version, what carries a later time of its own is not yet true: the end holds
+  from ended_at on, a trial until trial_end_at, a cancellation from cancel_requested_at on, a term from its start on, a
+  discount until discount_end_at. What was agreed beforehand (a phase of a schedule, the end of a discount) has its row
+  from when it was told. A phase holds from its start until an item of the subscription is told anew; a schedule that
+  cancels ends the subscription with its last phase. A subscription of a deleted customer has ended with it. Seats are
+  the seats, else the quantities, of live items whose role is one of billing.seat_roles; an item without a role has that
+  of its price or product in seat_products; without any item ever told seats are unknown (NULL), with only items of other
+  roles they are 0. The amount is recurring_minor, else unit price times quantity for per-unit prices, less the discount,
+  without metered items; one live item without a price makes it unknown. Items that agree on an interval the models know
+  keep it; others are converted to a year (52 weeks, 365 days). A cancellation at the end of the period ends with the item
+  whose period ends first. An organisation of daily_seats has one subscription seats:<its id>, true at the end of each
+  counted day; a full file that leaves it out says 0. An involuntary end has the reason payment_failed. Test data
+  (livemode false) is left out. Of two billing systems with one subscription id the later one has <source>:<id>.
   An organisation without a subscription in billing has hubspot:<id>, made of the properties of its HubSpot record that
   the settings map, with their history. Where billing covers an organisation, billing wins.
 grain: [subscription_id, effective_at, recorded_at]
@@ -147,7 +154,7 @@ subscriptions AS (
         WHEN status = 'canceled' THEN _told_at
       END
     ) AS end_at,
-    _told_at, _changed_at, _recorded_at, _precedence, _line
+    _told_at, _changed_at, _recorded_at, _deleted_at IS NOT NULL AND NOT _absent AS is_removed, _precedence, _line
   FROM raw_billing.subscriptions_versions
   WHERE livemode
   UNION ALL
@@ -156,7 +163,7 @@ subscriptions AS (
     NULL, start_of(renewal_date, $reporting_tz), NULL, cancel_at, NULL,
     false, NULL, NULL, NULL, 'none',
     CASE WHEN status = 'canceled' THEN counted_at END,
-    counted_at, counted_at, recorded_at, _precedence, _line
+    counted_at, counted_at, recorded_at, false, _precedence, _line
   FROM all_counts
 ),
 
@@ -165,7 +172,8 @@ items_told AS (
     source, subscription_item_id, subscription_id, product_id, product_name, price_id, seat_role,
     coalesce(CAST(seats AS DECIMAL(18,6)), quantity) AS seats,
     quantity, unit_amount_minor, recurring_minor, discount_minor, discount_end_at, billing_scheme, usage_type,
-    "interval", interval_count, current_period_end_at, _deleted_at, _told_at, _changed_at, _recorded_at, _precedence, _line
+    "interval", interval_count, current_period_end_at, _deleted_at, _told_at, _changed_at, _recorded_at,
+    _deleted_at IS NOT NULL AND NOT _absent AS is_removed, _precedence, _line
   FROM raw_billing.subscription_items_versions
   WHERE livemode
   UNION ALL
@@ -173,7 +181,7 @@ items_told AS (
     source, 'seats:' || organisation_ref, 'seats:' || organisation_ref, NULL, NULL, NULL, 'seat',
     CAST(seats AS DECIMAL(18,6)),
     seats, NULL, mrr_minor, NULL, NULL, 'per_unit', 'licensed',
-    'month', 1, NULL, NULL, counted_at, counted_at, recorded_at, _precedence, _line
+    'month', 1, NULL, NULL, counted_at, counted_at, recorded_at, false, _precedence, _line
   FROM all_counts
 ),
 
@@ -182,7 +190,7 @@ subscription_facts AS (
   SELECT
     *,
     row_number() OVER (
-      PARTITION BY source, subscription_id ORDER BY effective_at, recorded_at, _told_at, _precedence, _line
+      PARTITION BY source, subscription_id ORDER BY effective_at, recorded_at, _told_at, is_removed, _precedence, _line
     ) AS ordinal
   FROM (
     SELECT *, _changed_at AS effective_at, _recorded_at AS recorded_at FROM subscriptions
@@ -195,7 +203,7 @@ item_facts AS (
   SELECT
     *,
     row_number() OVER (
-      PARTITION BY source, subscription_item_id ORDER BY effective_at, recorded_at, _told_at, _precedence, _line
+      PARTITION BY source, subscription_item_id ORDER BY effective_at, recorded_at, _told_at, is_removed, _precedence, _line
     ) AS ordinal
   FROM (
     SELECT *, _changed_at AS effective_at, _recorded_at AS recorded_at FROM items_told
