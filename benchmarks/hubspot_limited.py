@@ -18,7 +18,7 @@ ROUNDS = 1
 @contextmanager
 def prepare(folder: Path, quick: bool) -> Iterator[str]:
     """Serve the portal with its limit."""
-    count = 30_000 if quick else 150_000
+    count = 30_000 if quick else 140_000
     with hubspot_run.portal(folder, count, latency=0.08, limited=True) as size:
         yield size
 

