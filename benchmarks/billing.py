@@ -23,7 +23,7 @@ def prepare(folder: Path, quick: bool) -> Iterator[str]:
     """Write the extract."""
     import duckdb
 
-    count = 20_000 if quick else 200_000
+    count = 20_000 if quick else 1_000_000
     path = folder / _FILE
     path.parent.mkdir(parents=True)
     duckdb.execute(

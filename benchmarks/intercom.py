@@ -32,6 +32,8 @@ _FIGURE = "% of a CPU at the limit"
 @contextmanager
 def prepare(folder: Path, quick: bool) -> Iterator[str]:
     """Serve a workspace without latency and, in effect, without a limit."""
+    from starlette.requests import Request
+
     from hub_pipeline.demo.account import IntercomWorkspace
     from hub_pipeline.demo.intercom_search import Page, Rules
     from hub_pipeline.demo.intercom_server import IntercomSimulator
@@ -41,7 +43,7 @@ def prepare(folder: Path, quick: bool) -> Iterator[str]:
     class Sliced(IntercomSimulator):
         """Finds by creation time without looking at each record: searching is not what is measured."""
 
-        def _found(self, name: str, body: Mapping[str, Any], rules: Rules) -> Page:
+        def _found(self, request: Request, name: str, body: Mapping[str, Any], rules: Rules) -> Page:
             records = list(self.life.records(name).values())
             low, high = 0, len(records)
             query = body["query"]

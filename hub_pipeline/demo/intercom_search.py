@@ -13,6 +13,8 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from hub_pipeline.demo.faults import FaultKind
+
 MAX_PAGE = 150
 MAX_FILTERS = 15
 MAX_DEPTH = 2
@@ -67,6 +69,7 @@ def search(
     zone: ZoneInfo,
     *,
     keep_order: bool = True,
+    fault: FaultKind | None = None,
 ) -> Page:
     """Search records.
 
@@ -76,6 +79,7 @@ def search(
         rules: of the object.
         zone: whose days dates are compared by.
         keep_order: False = the sort is ignored and what changed last comes first.
+        fault: what is wrong with this page: an overlap with the page before, or a cursor that leads nowhere new.
 
     Raises:
         SearchError: the search is not one that Intercom takes.
@@ -84,7 +88,7 @@ def search(
     if not isinstance(query, Mapping):
         raise SearchError("query is a required parameter", "parameter_not_found")
     test = _Conditions(rules, zone).test(query, 0)
-    return _page([record for record in records if test(record)], body, rules, keep_order)
+    return _page([record for record in records if test(record)], body, rules, keep_order, fault)
 
 
 class _Conditions:
@@ -166,7 +170,13 @@ class _Conditions:
         return lambda record: tests[operator](get(record))
 
 
-def _page(matches: list[Record], body: Mapping[str, Any], rules: Rules, keep_order: bool) -> Page:
+def _page(
+    matches: list[Record],
+    body: Mapping[str, Any],
+    rules: Rules,
+    keep_order: bool,
+    fault: FaultKind | None,
+) -> Page:
     pagination = body.get("pagination") or {}
     per_page = pagination.get("per_page", rules.default_page)
     if not isinstance(per_page, int) or not 1 <= per_page <= MAX_PAGE:
@@ -184,22 +194,30 @@ def _page(matches: list[Record], body: Mapping[str, Any], rules: Rules, keep_ord
     def rank(record: Record) -> tuple[float, str]:
         return float(field_of(record, name) or 0), str(record["id"])
 
-    rest = sorted(matches, key=rank, reverse=down)
-    number = 1
+    ordered = sorted(matches, key=rank, reverse=down)
+    number, start = 1, 0
     after = pagination.get("starting_after")
     if after is not None:
         value, last, number = _cursor(after)
-        rest = [r for r in rest if (rank(r) < (value, last) if down else rank(r) > (value, last))]
-    page = rest[:per_page]
+        passed = [rank(r) >= (value, last) if down else rank(r) <= (value, last) for r in ordered]
+        start = sum(passed)
+    if fault is FaultKind.OVERLAP_PAGE:
+        start = max(0, start - per_page // 2)
+    page = ordered[start : start + per_page]
     pages: dict[str, Any] = {
         "type": "pages",
         "page": number,
         "per_page": per_page,
         "total_pages": max(1, -(-len(matches) // per_page)),
     }
-    if len(rest) > per_page:
-        token = msgspec.json.encode([*rank(page[-1]), number + 1])
-        pages["next"] = {"page": number + 1, "starting_after": base64.b64encode(token).decode()}
+    looping = fault is FaultKind.CURSOR_LOOP and bool(page)
+    if start + per_page < len(ordered) or looping:
+        left_off = page[-1]
+        if fault is FaultKind.CURSOR_BACK and start > per_page:
+            left_off = ordered[start - per_page - 1]
+        token = base64.b64encode(msgspec.json.encode([*rank(left_off), number + 1])).decode()
+        following = after if looping and after is not None else token
+        pages["next"] = {"page": number + 1, "starting_after": following}
     return Page(page, len(matches), pages)
 
 

@@ -21,7 +21,7 @@ from hub_pipeline.demo.account import IntercomWorkspace
 from hub_pipeline.demo.faults import Faults
 from hub_pipeline.demo.intercom_life import IntercomLife
 from hub_pipeline.demo.intercom_search import Page, Record, Rules, SearchError, field_of, search
-from hub_pipeline.demo.wire import Refusal, Reply, Simulator, SimulatorClock
+from hub_pipeline.demo.wire import FAULT, Refusal, Reply, Simulator, SimulatorClock
 
 DEMO_TOKEN = "demo-intercom-token"  # noqa: S105  the made-up company's token, not a secret
 
@@ -326,15 +326,19 @@ class IntercomSimulator(Simulator):
         return {"pages": pages, "total_count": total}
 
     def _search_contacts(self, request: Request, body: Any) -> Reply:
-        page = self._found("contacts", body, _CONTACTS)
+        page = self._found(request, "contacts", body, _CONTACTS)
         merges = self._with_merges(request)
         data = [self._shown_contact(contact, merges) for contact in page.records]
         return Reply({"type": "list", "data": data, "total_count": page.total, "pages": page.pages})
 
-    def _found(self, name: str, body: Mapping[str, Any], rules: Rules) -> Page:
+    def _found(self, request: Request, name: str, body: Mapping[str, Any], rules: Rules) -> Page:
         keep_order = self.searches_sorted or name == "contacts"
+        fault = request.scope.get(FAULT)
+        kind = None if fault is None else fault.kind
         try:
-            return search(self.life.searched(name), body, rules, self._days, keep_order=keep_order)
+            return search(
+                self.life.searched(name), body, rules, self._days, keep_order=keep_order, fault=kind
+            )
         except SearchError as error:
             raise Refusal(self.error(400, str(error), error.code)) from error
 
@@ -373,7 +377,7 @@ class IntercomSimulator(Simulator):
     # ---- conversations ------------------------------------------------------------------------------------------
 
     def _search_conversations(self, request: Request, body: Any) -> Reply:
-        page = self._found("conversations", body, _CONVERSATIONS)
+        page = self._found(request, "conversations", body, _CONVERSATIONS)
         hidden = _HIDDEN_IN_SEARCH if self._since(request, "2.15") else _HIDDEN_IN_SEARCH | {"company"}
         found = [{k: v for k, v in record.items() if k not in hidden} for record in page.records]
         return Reply(
@@ -386,7 +390,7 @@ class IntercomSimulator(Simulator):
         )
 
     def _search_tickets(self, request: Request, body: Any) -> Reply:
-        page = self._found("tickets", body, _TICKETS)
+        page = self._found(request, "tickets", body, _TICKETS)
         found = [{k: v for k, v in r.items() if k not in _HIDDEN_IN_SEARCH} for r in page.records]
         return Reply(
             {"type": "ticket.list", "tickets": found, "total_count": page.total, "pages": page.pages}

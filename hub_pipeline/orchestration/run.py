@@ -163,8 +163,8 @@ def object_names(source: str, settings: Settings) -> list[str]:
         return intercom.streams()
     if source == "stripe":
         return stripe.streams()
-    # Beside what the files fill, two tables are made from them.
-    return [*billing.object_names(), "customer_organisations", "currencies"]
+    # Beside what the files fill, more tables are made from them.
+    return [*billing.object_names(), "customer_matches", "subscription_names", "lists", "quarantine", "currencies"]
 
 
 @dataclass

@@ -745,7 +745,11 @@ def _said(body: bytes) -> _Said:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _Said()
     nested = error.error.get("message") if isinstance(error.error, dict) else None
-    texts = [error.message, str(nested or ""), *(f"{item.code} {item.message}".strip() for item in error.errors)]
+    texts = [
+        error.message,
+        str(nested or ""),
+        *(f"{item.code} {item.message}".strip() for item in error.errors),
+    ]
     scopes = [
         str(scope)
         for item in error.errors

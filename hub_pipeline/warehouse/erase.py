@@ -262,8 +262,9 @@ def _identities(schema: str, table: str, columns: dict[str, str], tombstones: To
         result["contact_id"] = (
             f"CASE WHEN starts_with(contact_id, 'intercom:') THEN {kind_of} ELSE {plain} END"
         )
-    if columns.get("email") == "VARCHAR":
-        result["email"] = tombstones.hash_sql("email", "lower(trim(email))")
+    for column in ("email", "respondent_email"):
+        if columns.get(column) == "VARCHAR":
+            result[column] = tombstones.hash_sql("email", f"lower(trim({column}))")
     return result
 
 
@@ -378,6 +379,7 @@ def _fill_scratch(connection: duckdb.DuckDBPyConnection, person: Person) -> None
     single = {
         "contacts": person.contacts,
         "canonical": person.canonical,
+        "emails": person.emails,
         "intercom": person.intercom,
         "conversations": person.conversations,
     }
@@ -557,6 +559,8 @@ def _own_rows(schema: str, table: str, columns: dict[str, str]) -> list[str]:
         for key in ("contact_id", "subject_id")
         if columns.get(key) == "VARCHAR"
     ]
+    if columns.get("respondent_email") == "VARCHAR":
+        found.append("lower(trim(respondent_email)) IN (SELECT id FROM erasing.main.emails)")
     if columns.get("conversation_id") == "VARCHAR":
         found.append(f"conversation_id IN {conversations}")
     for key in ("engagement_id", "response_id"):

@@ -76,7 +76,7 @@ _SCALARS = ("VARCHAR", "BIGINT", "INTEGER", "DOUBLE", "BOOLEAN", "DATE", "TIMEST
 
 #: What loading may use: for the records of one landing file, and for each thread that reads JSON (twice 16 MB, the
 #: longest line).
-MEMORY_BASE, MEMORY_FOR_THREAD = 160 * 1024**2, 48 * 1024**2
+MEMORY_BASE, MEMORY_FOR_THREAD = 128 * 1024**2, 48 * 1024**2
 
 #: ASCII's record and unit separators.
 _RECORD, _UNIT = "\x1e", "\x1f"

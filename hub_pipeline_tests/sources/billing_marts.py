@@ -7,8 +7,8 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from hub_pipeline.models import build, catalog, run_model, stage
-from hub_pipeline.models.engine import model_parameters
+from hub_pipeline.models import catalog, stage
+from hub_pipeline.models.engine import model_parameters, run_models
 from hub_pipeline.models.macros import create_macros
 from hub_pipeline.warehouse.mapping import create_mapped_views
 from hub_pipeline.warehouse.sql import ident, qualified
@@ -18,24 +18,20 @@ from hub_pipeline_tests.sources.billing_folder import BillingFolder
 OF_BILLING = ("subscription_versions", "fx_rates")
 
 
-def stage_billing(billing: BillingFolder, *names: str) -> None:
-    """Build inputs and staging of the canonical tables that billing fills; those named are left empty."""
-    models = catalog()
-    parameters = model_parameters(None, None, billing.settings)
+def stage_billing(billing: BillingFolder) -> None:
+    """Build inputs and staging of the canonical tables that billing fills."""
     create_macros(billing.connection)
     billing.connection.execute("CREATE SCHEMA IF NOT EXISTS raw_hubspot")
     create_mapped_views(billing.connection, billing.settings)
-    for schema in ("inputs", "staging"):
-        for table in OF_BILLING:
-            if table not in names:
-                run_model(billing.connection, models.models[f"{schema}.{table}"], parameters)
+    models = [catalog()[f"{schema}.{table}"] for schema in ("inputs", "staging") for table in OF_BILLING]
+    run_models(billing.connection, models, model_parameters(None, None, billing.settings))
 
 
-def build_billing(billing: BillingFolder, as_of: date, known_at: date | None = None) -> None:
-    """Build every model of one day where billing is the only source, one organisation for each that pays."""
-    connection, models = billing.connection, catalog()
+def build_billing(billing: BillingFolder, as_of: date, *marts: str) -> None:
+    """Build marts of one day, and what they read, where billing is the only source: each payer is an organisation."""
+    connection = billing.connection
     stage_billing(billing)
-    for table, definition in models.inputs.items():
+    for table, definition in catalog().inputs.items():
         if table not in OF_BILLING:
             columns = ", ".join(f"{ident(name)} {column.type}" for name, column in definition.columns.items())
             connection.execute(f"CREATE OR REPLACE TABLE {qualified('inputs', table)} ({columns})")
@@ -43,7 +39,11 @@ def build_billing(billing: BillingFolder, as_of: date, known_at: date | None = N
         "INSERT INTO inputs.organisations (org_id) SELECT DISTINCT org_id FROM inputs.subscription_versions"
     )
     stage(connection, billing.settings)
-    build(connection, as_of, known_at, billing.settings)
+    wanted = {f"marts.{name}" for name in marts}
+    for model in reversed(list(catalog())):
+        wanted |= set(model.dependencies) if model.name in wanted else set()
+    models = [model for model in catalog().layer("intermediate", "marts") if model.name in wanted]
+    run_models(connection, models, model_parameters(as_of, as_of, billing.settings))
 
 
 def at_closes(

@@ -204,7 +204,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BillingFolder]:
         late = item("37", 40, "2026-08-01", JAN)
         billing.put("subscription_items__2026-11-22__delta.csv", [ITEMS[0], late])
         billing.run(as_of=AS_OF)
-        build_billing(billing, AS_OF)
+        build_billing(billing, AS_OF, "organisation_daily", "seat_growth", "at_risk", "churn_flags")
         yield billing
 
 

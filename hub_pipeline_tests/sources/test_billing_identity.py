@@ -7,7 +7,10 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from hub_pipeline.models import catalog, run_model
+from hub_pipeline.models.engine import model_parameters
 from hub_pipeline.sources.billing.identity import RULES
+from hub_pipeline.warehouse.mapping import create_mapped_views
 from hub_pipeline_tests.sources.billing_folder import SUBSCRIPTIONS, BillingFolder
 
 EARLY = datetime(2025, 1, 1)
@@ -119,7 +122,7 @@ def test_a_reference_that_changes_leaves_what_was_known_before(billing: BillingF
     billing.put("customers__2026-10-31__delta.csv", [rows, "c1,502,2026-01-01,2026-10-20"])
     billing.run()
     assert billing.rows(
-        "SELECT org_id, recorded_at FROM raw_billing.customer_organisation_versions ORDER BY recorded_at"
+        "SELECT org_id, recorded_at FROM raw_billing.customer_matches ORDER BY recorded_at"
     ) == [("501", datetime(2026, 1, 1)), ("502", datetime(2026, 11, 1))]
 
 
@@ -136,7 +139,7 @@ def test_a_match_holds_from_the_instant_both_sides_were_known(
     )
     billing.run()
     versions = billing.rows(
-        "SELECT org_id, recorded_at FROM raw_billing.customer_organisation_versions ORDER BY recorded_at"
+        "SELECT org_id, recorded_at FROM raw_billing.customer_matches ORDER BY recorded_at"
     )
     before = [("billing:c1", datetime(2026, 1, 1))] if known_first == "customer" else []
     assert versions == [*before, ("501", datetime(2026, 6, 1))]
@@ -185,9 +188,39 @@ def test_an_identity_line_that_is_taken_away_no_longer_holds_from_then_on(billin
     billing.run()
     end = timedelta(microseconds=1)
     assert billing.rows(
-        "SELECT org_id, matched_by, recorded_at FROM raw_billing.customer_organisation_versions ORDER BY recorded_at"
+        "SELECT org_id, matched_by, recorded_at FROM raw_billing.customer_matches ORDER BY recorded_at"
     ) == [
         ("501", "organisation_id", datetime(2026, 1, 1)),
         ("502", "identity_file", datetime(2026, 10, 31) - end),
         ("501", "organisation_id", datetime(2026, 11, 1) - end),
     ]
+
+
+def test_the_identity_file_says_who_pays_for_whom_and_which_organisations_are_one(
+    billing: BillingFolder,
+) -> None:
+    header = "source,key,org_id,relation,valid_from,valid_to,seats"
+    billing.put("identities__2026-10-30.csv", [
+        header, "hubspot,502,501,covered_by,2026-03-01,,12", "hubspot,600,501,merged_into,,,",
+    ])  # fmt: skip
+    billing.put("identities__2026-10-31.csv", [header, "hubspot,600,501,merged_into,,,"])
+    billing.run()
+    billing.connection.execute(
+        "CREATE SCHEMA raw_hubspot; CREATE TABLE raw_hubspot.merges (object VARCHAR, loser_id VARCHAR, winner_id VARCHAR, "
+        "_recorded_at TIMESTAMP); CREATE TABLE raw_hubspot.associations (from_object VARCHAR, to_object VARCHAR, "
+        "from_id VARCHAR, to_id VARCHAR, type_id VARCHAR, label VARCHAR, _changed_at TIMESTAMP, _deleted_at TIMESTAMP, "
+        "_recorded_at TIMESTAMP)"
+    )
+    create_mapped_views(billing.connection, billing.settings)
+    for name in ("org_coverage", "org_merges"):
+        model = catalog().models[f"inputs.{name}"]
+        run_model(billing.connection, model, model_parameters(None, None, billing.settings))
+    closed = datetime(2026, 11, 1) - timedelta(microseconds=1)
+    assert billing.rows(
+        "SELECT child_org_id, payer_org_id, valid_from, valid_to, seats, recorded_at FROM inputs.org_coverage ORDER BY 6"
+    ) == [
+        ("502", "501", datetime(2026, 3, 1), None, 12, datetime(2026, 3, 1)),
+        ("502", "501", datetime(2026, 3, 1), None, 12, closed - timedelta(days=1)),
+        ("502", "501", datetime(2026, 3, 1), closed, 12, closed),
+    ]
+    assert billing.rows("SELECT loser_org_id, winner_org_id FROM inputs.org_merges") == [("600", "501")]

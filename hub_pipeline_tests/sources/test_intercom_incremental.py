@@ -15,6 +15,7 @@ import pytest
 from hub_pipeline.demo import intercom_server
 from hub_pipeline.demo.account import IntercomWorkspace
 from hub_pipeline.demo.faults import Fault, FaultKind
+from hub_pipeline.errors import SourceUnavailableError
 from hub_pipeline.sources.intercom import client, searches
 from hub_pipeline_tests.sources.intercom_world import LIVE, World, world
 
@@ -362,6 +363,8 @@ def test_an_expired_cursor_begins_its_search_again(told: World, monkeypatch: pyt
     )
     with told.reading() as one:
         assert told.differences(one) == {}
+    # A count, two pages, the refusal of the second page's cursor, and three pages from the beginning.
+    assert told.requests("/contacts/search") == 1 + 1 + 1 + 3
 
 
 def test_what_the_settings_leave_out_is_not_asked_for(told: World) -> None:
@@ -403,3 +406,26 @@ def test_a_run_that_is_cut_off_leaves_nothing_out_for_the_next_one(told: World, 
     with told.reading() as one:
         assert told.differences(one) == {}
         assert one.rows("SELECT count(*) FROM raw_intercom.conversation_parts WHERE part_id = '71'") == [(1,)]
+
+
+@pytest.mark.parametrize("kind", [FaultKind.CURSOR_LOOP, FaultKind.CURSOR_BACK])
+def test_a_search_that_leads_back_is_an_error_after_few_requests(
+    told: World, monkeypatch: pytest.MonkeyPatch, kind: FaultKind
+) -> None:
+    monkeypatch.setattr(client, "PAGE", 1)
+    for key in ("p4", "p5", "p6"):
+        told.life.add_contact(key)
+    told.clock.advance(8 * 86_400)  # everything is listed
+    told.simulator.faults.add(Fault(kind, path="POST /contacts/search", first=3))
+    with pytest.raises(SourceUnavailableError, match="goes round in circles"):
+        told.read()
+    assert told.requests("/contacts/search") <= 7
+
+
+@pytest.mark.slow
+def test_pages_that_overlap_give_nothing_twice(told: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "PAGE", 2)
+    told.simulator.faults.add(Fault(FaultKind.OVERLAP_PAGE, path="/search"))
+    told.clock.advance(8 * 86_400)
+    with told.reading() as one:
+        assert told.differences(one) == {}

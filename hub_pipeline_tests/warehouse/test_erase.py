@@ -166,6 +166,9 @@ def answers(one: Run) -> None:
         f"INSERT INTO marts.interactions VALUES (DATE '{one.load.as_of}', 'intercom:{VISITOR}', 'visitor')",
         f"INSERT INTO marts.at_risk SELECT DATE '{one.load.as_of}', list(contact_id ORDER BY contact_id), "
         f"'wrote to {ADDRESS}; Jane {NAME}: 3, {ID}: 4, Jane Doe: 5' FROM staging.contacts WHERE contact_id IN ('1', '{ID}')",
+        "CREATE SCHEMA IF NOT EXISTS raw_billing",
+        f"CREATE OR REPLACE TABLE raw_billing.nps_responses AS SELECT 'Jane.Roe@acme.example' AS respondent_email, "
+        f"'{REMARK}' AS comment UNION ALL SELECT 'c1@other.example', 'fine'",
         "CREATE OR REPLACE VIEW hub.people AS SELECT contact_name FROM marts.interactions",
         "COMMENT ON VIEW hub.people IS 'Everybody'",
     ):
@@ -260,6 +263,7 @@ def test_a_person_is_in_every_layer_and_after_an_erasure_in_none(world: Path) ->
         "build.duckdb",
         "build.duckdb raw_hubspot",
         "build.duckdb raw_intercom",
+        "build.duckdb raw_billing",
         "build.duckdb inputs",
         "build.duckdb staging",
         "build.duckdb marts",
@@ -269,7 +273,9 @@ def test_a_person_is_in_every_layer_and_after_an_erasure_in_none(world: Path) ->
         "dagster_home",
     }
     for needle in (ADDRESS, ID):
-        assert layers_with(world, needle) >= everywhere - {"build.duckdb raw_intercom", "build.duckdb inputs"}
+        assert layers_with(world, needle) >= everywhere - {
+            f"build.duckdb {s}" for s in ("raw_intercom", "raw_billing", "inputs")
+        }
     assert layers_with(world, *NEEDLES) == everywhere | {"billing"}
     mode = (world / "warehouse.duckdb").stat().st_mode
     screen = io.StringIO()
@@ -305,6 +311,7 @@ def test_a_person_is_in_every_layer_and_after_an_erasure_in_none(world: Path) ->
             ("k2", "cc [erased].")
         ]
         assert build.execute("SELECT count(*) FROM raw_hubspot.contacts").fetchall() == [(10,)]
+        assert build.execute("SELECT comment FROM raw_billing.nps_responses").fetchall() == [("fine",)]
         assert leftovers(build, Tombstones.read(world / "landing")) == {}
         assert build.execute(
             "SELECT reason, persons, rewritten_at IS NOT NULL FROM _ledger.erasures"

@@ -356,7 +356,7 @@ def test_billing_wins_from_the_moment_it_is_known_and_changes_no_day_before(port
         {"at": at(20)},
     )
     connection.execute(
-        "INSERT INTO raw_billing.customer_organisation_versions (source, customer_id, org_id, matched_by, recorded_at) "
+        "INSERT INTO raw_billing.customer_matches (source, customer_id, org_id, matched_by, recorded_at) "
         "VALUES ('stripe', 'cus_3', '3', 'organisation_id', $at)",
         {"at": at(20)},
     )

@@ -5,6 +5,7 @@ description: >
   payer; a start that was corrected never was.
   An association with another organisation under one of hubspot.payer_labels says the same, without a start of its own:
   what the first sweep of such associations found is valid since ever, what a later one found from that day.
+  A line of the identity file (relation covered_by) says it by hand.
 grain: [child_org_id, payer_org_id, valid_from, recorded_at]
 ---*/
 WITH known AS (
@@ -37,6 +38,22 @@ WITH known AS (
         a.from_object = 'organisations'
         AND a.to_object = 'organisations'
         AND list_contains(CAST($hubspot_payer_labels AS VARCHAR[]), lower(a.label))
+), by_hand AS (
+    SELECT
+        key AS child_org_id,
+        org_id AS payer_org_id,
+        CAST(valid_from AS TIMESTAMP) AS valid_from,
+        CAST(valid_to AS TIMESTAMP) AS valid_to,
+        seats,
+        _changed_at AS changed_at,
+        _deleted_at AS deleted_at,
+        _recorded_at AS recorded_at,
+        lag(org_id) OVER history AS payer_before,
+        lag(CAST(valid_from AS TIMESTAMP)) OVER history AS from_before,
+        lag(seats) OVER history AS seats_before
+    FROM raw_billing.identities_versions
+    WHERE relation = 'covered_by'
+    WINDOW history AS (PARTITION BY source, of_source, key ORDER BY _recorded_at, _changed_at)
 )
 SELECT child_org_id, payer_org_id, valid_from, CAST(NULL AS TIMESTAMP) AS valid_to, seats, recorded_at
 FROM known
@@ -72,3 +89,16 @@ SELECT
     l.recorded_at
 FROM links AS l
 CROSS JOIN first_sweep AS f
+UNION ALL
+SELECT
+    child_org_id,
+    payer_org_id,
+    valid_from,
+    CASE WHEN deleted_at IS NULL THEN valid_to ELSE least(valid_to, deleted_at) END AS valid_to,
+    seats,
+    recorded_at
+FROM by_hand
+UNION ALL
+SELECT child_org_id, payer_before, from_before, changed_at, seats_before, recorded_at
+FROM by_hand
+WHERE payer_before <> payer_org_id

@@ -20,7 +20,7 @@ WITH matches AS (
         *,
         lead(org_id) OVER (PARTITION BY source, customer_id ORDER BY recorded_at) AS next_org_id,
         lead(recorded_at) OVER (PARTITION BY source, customer_id ORDER BY recorded_at) AS next_recorded_at
-    FROM raw_billing.customer_organisation_versions
+    FROM raw_billing.customer_matches
 ), instants AS (
     SELECT source, customer_id, org_id, recorded_at, false AS is_over
     FROM matches

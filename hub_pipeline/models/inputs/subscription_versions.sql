@@ -238,7 +238,7 @@ organisations AS (
     source, customer_id, org_id,
     CASE WHEN row_number() OVER of_customer > 1 THEN recorded_at END AS known_from,
     lead(recorded_at) OVER of_customer AS known_to
-  FROM raw_billing.customer_organisation_versions
+  FROM raw_billing.customer_matches
   WINDOW of_customer AS (PARTITION BY source, customer_id ORDER BY recorded_at)
 ),
 

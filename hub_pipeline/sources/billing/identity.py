@@ -45,7 +45,7 @@ FROM (
 COMMENT ON VIEW raw_billing.subscription_names IS
 'Id of each subscription beyond its billing system: its own, or <source>:<id> where another system had that id before.';
 CREATE OR REPLACE VIEW raw_billing.customer_organisations AS
-SELECT source, customer_id, org_id, matched_by, hint_org_id, hint FROM raw_billing.customer_organisation_versions
+SELECT source, customer_id, org_id, matched_by, hint_org_id, hint FROM raw_billing.customer_matches
 QUALIFY row_number() OVER (PARTITION BY source, customer_id ORDER BY recorded_at DESC) = 1;
 COMMENT ON VIEW raw_billing.customer_organisations IS
 'Organisation of each customer that billing names, as known now; matched_by is a rule of docs/billing.md, or none.';
@@ -59,10 +59,10 @@ COMMENT ON VIEW raw_billing.unmatched_customers IS
 """
 
 _VERSIONS = """
-CREATE TABLE IF NOT EXISTS raw_billing.customer_organisation_versions (
+CREATE TABLE IF NOT EXISTS raw_billing.customer_matches (
     source VARCHAR, customer_id VARCHAR, org_id VARCHAR, matched_by VARCHAR, hint_org_id VARCHAR, hint VARCHAR,
     recorded_at TIMESTAMP);
-COMMENT ON TABLE raw_billing.customer_organisation_versions IS
+COMMENT ON TABLE raw_billing.customer_matches IS
 'Organisation of each customer as known from recorded_at on; made from raw by every run.';
 """
 
@@ -74,16 +74,16 @@ def ensure_identity(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def resolve_customers(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Fill raw_billing.customer_organisation_versions anew, a pure function of what was recorded.
+    """Fill raw_billing.customer_matches anew, a pure function of what was recorded.
 
     A customer without a match is ``billing:<customer_id>`` from the first HubSpot organisation on, before (and where
     HubSpot has none) the customer id itself. Of two billing systems with the same customer id the one known later says
     ``<source>:<customer_id>`` instead. To be called inside a transaction, after HubSpot and billing were loaded and
     before the inputs are filled.
     """
-    connection.execute("DELETE FROM raw_billing.customer_organisation_versions")
+    connection.execute("DELETE FROM raw_billing.customer_matches")
     connection.execute(
-        f"INSERT INTO raw_billing.customer_organisation_versions {_matches(connection, settings)}",
+        f"INSERT INTO raw_billing.customer_matches {_matches(connection, settings)}",
         {"free_mail": list(settings.matching.free_mail_domains)},
     )
 

@@ -519,11 +519,11 @@ class IntercomClient:
         query: Query,
         after: str | None,
         tally: Tally | None = None,
-        per_page: int = PAGE,
+        per_page: int | None = None,
         sort: str = "updated_at",
     ) -> SearchPage[S]:
         """A page of a search, what is oldest by ``sort`` first."""
-        pagination: dict[str, Any] = {"per_page": per_page}
+        pagination: dict[str, Any] = {"per_page": per_page or PAGE}
         if after is not None:
             pagination["starting_after"] = after
         body = {
