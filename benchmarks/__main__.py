@@ -15,7 +15,7 @@ from benchmarks.harness import Result, run
 
 HUBSPOT = ("hubspot", "hubspot_client", "hubspot_limited", "hubspot_changes", "hubspot_dagster")
 #: In the order of the table; each is a module of this package.
-BENCHMARKS = ("loader", *HUBSPOT, "intercom", "billing", "models", "orchestration")
+BENCHMARKS = ("loader", *HUBSPOT, "intercom", "billing", "ledger", "models", "orchestration")
 
 
 def table(results: Sequence[Result], markdown: bool) -> Table:

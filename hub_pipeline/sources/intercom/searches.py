@@ -26,7 +26,7 @@ MAX_CHAINS = 64
 _FIRST_DAY = 15_000 * _DAY  # 2011, when Intercom was founded
 #: How often a chain begins anew because its cursor has expired.
 RESTARTS = 3
-#: A search that begins a page this often with the same record would do so for ever.
+#: So many pages in a row that begin as earlier ones did are a circle; one is a record that changed and has moved.
 SAME_PAGES = 2
 
 Window = tuple[int | None, int | None]
@@ -137,8 +137,8 @@ class Reader(Generic[S]):
         for start in range(RESTARTS + 1):
             after: str | None = None
             seen: set[str] = set()
-            first: str | int | None = None
-            same = 0
+            firsts: set[str | int] = set()
+            again = 0
             try:
                 while True:
                     page = self._client.search(self._searched, query, after, self._tally, sort=sort)
@@ -147,9 +147,10 @@ class Reader(Generic[S]):
                     after = following.starting_after if following else None
                     if after is None:
                         return
-                    before, first = first, page.data[0].id if page.data else None
-                    same = same + 1 if first is not None and first == before else 0
-                    if after in seen or same == SAME_PAGES:
+                    if page.data:
+                        again = again + 1 if page.data[0].id in firsts else 0
+                        firsts.add(page.data[0].id)
+                    if after in seen or again == SAME_PAGES:
                         raise SourceUnavailableError(
                             f"Intercom's search of {self._searched.name} goes round in circles: the same page comes "
                             "again and again. Objects that were complete are kept and nothing was published; run "
