@@ -164,7 +164,15 @@ def object_names(source: str, settings: Settings) -> list[str]:
     if source == "stripe":
         return stripe.streams()
     # Beside what the files fill, more tables are made from them.
-    return [*billing.object_names(), "customer_matches", "subscription_names", "lists", "quarantine", "currencies"]
+    return [
+        *billing.object_names(),
+        "customer_matches",
+        "unmatched_customers",
+        "subscription_names",
+        "lists",
+        "quarantine",
+        "currencies",
+    ]
 
 
 @dataclass

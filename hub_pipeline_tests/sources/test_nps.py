@@ -35,7 +35,7 @@ class Doors(BillingFolder):
             "comment VARCHAR, responded_at TIMESTAMP, source_group VARCHAR, _recorded_at TIMESTAMP, "
             "_deleted_at TIMESTAMP, _archived_at TIMESTAMP)",
             "CREATE TABLE raw_hubspot.associations (from_object VARCHAR, from_id VARCHAR, to_object VARCHAR, "
-            "to_id VARCHAR, _deleted_at TIMESTAMP)",
+            "to_id VARCHAR, _deleted_at TIMESTAMP, _recorded_at TIMESTAMP)",
             "CREATE TABLE raw_hubspot.contacts_mapped (id VARCHAR, email VARCHAR, _recorded_at TIMESTAMP)",
             "CREATE TABLE raw_hubspot.organisations_mapped (id VARCHAR, external_id VARCHAR, _recorded_at TIMESTAMP)",
             "CREATE TABLE raw_hubspot.organisations_unread (id VARCHAR, column_name VARCHAR, value VARCHAR)",
@@ -66,7 +66,7 @@ class Doors(BillingFolder):
     ) -> None:
         self._insert("raw_hubspot.contacts_mapped", id, email, known_at)
         if org is not None:
-            self._insert("raw_hubspot.associations", "contacts", id, "organisations", org, None)
+            self._insert("raw_hubspot.associations", "contacts", id, "organisations", org, None, known_at)
 
     def submission(
         self,
@@ -81,7 +81,9 @@ class Doors(BillingFolder):
         values = (id, kind, score, None, at, group, at, None, None)
         self._insert("raw_hubspot.feedback_submissions_mapped", *values)
         if contact is not None:
-            self._insert("raw_hubspot.associations", "feedback_submissions", id, "contacts", contact, None)
+            self._insert(
+                "raw_hubspot.associations", "feedback_submissions", id, "contacts", contact, None, at
+            )
 
     def property(self, kind: str, id: str, score: int, at: datetime) -> None:
         one = kind == "contact"
@@ -284,6 +286,19 @@ def test_answers_of_one_door_of_another_score_or_of_another_time_are_answers_of_
         "hubspot_contact",
         "hubspot_organisation",
         "intercom",
+    ]
+
+
+def test_an_answer_counts_until_it_is_known_to_repeat_another(doors: Doors) -> None:
+    later = MAY + 9 * DAY
+    doors.contact("1", "ann@acme.example", known_at=later)
+    doors.submission("s1", 3, MAY, contact="1")
+    doors.csv("r1,2026-05-01T13:00:00,3,,,ann@acme.example,,,")
+    found = doors.answers("source, score, recorded_at")
+    assert found == [
+        ("hubspot_feedback", 3, MAY),
+        ("csv crm", 3, datetime(2026, 5, 1, 13)),
+        ("csv crm", None, later),
     ]
 
 

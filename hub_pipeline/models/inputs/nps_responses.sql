@@ -197,12 +197,20 @@ WITH contact_of AS (
     FROM versions
     WHERE score IS NOT NULL
 ), members AS (
-    SELECT DISTINCT from_id AS contact_id, to_id AS org_id
+    SELECT from_id AS contact_id, to_id AS org_id, min(_recorded_at) AS known_at
     FROM raw_hubspot.associations
     WHERE from_object = 'contacts' AND to_object = 'organisations'
+    GROUP BY from_id, to_id
 ), repeated AS (
-    -- Compared as known when the later one came, so what was counted before stays counted.
-    SELECT DISTINCT b.response_id
+    -- Since when it is known that an answer repeats one that was known before: what was counted stays counted till then.
+    SELECT
+        b.response_id,
+        min(
+            CASE
+                WHEN m.known_at IS NULL THEN greatest(a.recorded_at, b.recorded_at)
+                ELSE greatest(a.recorded_at, b.recorded_at, m.known_at)
+            END
+        ) AS repeated_at
     FROM first_known AS a
     JOIN first_known AS b
         ON
@@ -215,21 +223,35 @@ WITH contact_of AS (
             (m.contact_id = a.contact_id AND b.contact_id = 'organisation:' || m.org_id)
             OR (m.contact_id = b.contact_id AND a.contact_id = 'organisation:' || m.org_id)
     WHERE a.contact_id = b.contact_id OR m.org_id IS NOT NULL
+    GROUP BY b.response_id
+), kept AS (
+    SELECT v.*
+    FROM versions AS v
+    LEFT JOIN repeated AS r ON r.response_id = v.response_id
+    WHERE r.repeated_at IS NULL OR v.recorded_at < r.repeated_at
+), counted AS (
+    SELECT response_id, contact_id, org_id, score, comment, source, responded_at, recorded_at
+    FROM kept
+    UNION ALL
+    -- From then on it has no score, and counts nowhere.
+    SELECT k.response_id, k.contact_id, k.org_id, NULL, k.comment, k.source, k.responded_at, r.repeated_at
+    FROM kept AS k
+    JOIN repeated AS r ON r.response_id = k.response_id
+    QUALIFY row_number() OVER (PARTITION BY k.response_id ORDER BY k.recorded_at DESC) = 1
 )
 SELECT
-    v.response_id,
-    v.contact_id,
-    v.org_id,
-    v.score,
-    v.comment,
-    v.source,
-    v.responded_at,
-    v.recorded_at
-FROM versions AS v
-WHERE v.response_id NOT IN (SELECT response_id FROM repeated)
+    c.response_id,
+    c.contact_id,
+    c.org_id,
+    c.score,
+    c.comment,
+    c.source,
+    c.responded_at,
+    c.recorded_at
+FROM counted AS c
 -- A version that says what already held is left out.
 QUALIFY
-    row_number() OVER (PARTITION BY v.response_id ORDER BY v.recorded_at) = 1
-    OR (v.contact_id, v.org_id, v.score, v.comment, v.responded_at) IS DISTINCT FROM lag(
-        (v.contact_id, v.org_id, v.score, v.comment, v.responded_at)
-    ) OVER (PARTITION BY v.response_id ORDER BY v.recorded_at)
+    row_number() OVER (PARTITION BY c.response_id ORDER BY c.recorded_at) = 1
+    OR (c.contact_id, c.org_id, c.score, c.comment, c.responded_at) IS DISTINCT FROM lag(
+        (c.contact_id, c.org_id, c.score, c.comment, c.responded_at)
+    ) OVER (PARTITION BY c.response_id ORDER BY c.recorded_at)
