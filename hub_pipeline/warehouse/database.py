@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import duckdb
 from hub_pipeline.errors import WarehouseError
 from hub_pipeline.warehouse import ledger
 from hub_pipeline.warehouse.landing import make_private_folder
+from hub_pipeline.warehouse.sql import literal
 
 #: No more than this is used unless told otherwise, so that a run fits beside other programs.
 MEMORY_CEILING_BYTES = 4 * 1024**3
@@ -25,6 +26,9 @@ MEMORY_SHARE = 0.6
 #: The log may grow this far before it is worked into the file. DuckDB's own 16 MB ends each landing file with a
 #: checkpoint, which compresses the same unfinished row group again and again.
 CHECKPOINT_THRESHOLD = "256MB"
+
+#: What the last checkpoint may use; with more, DuckDB reads back at once what it had moved to disk.
+CLOSING_MEMORY = "224MB"
 
 _HELD_BY = re.compile(r"Conflicting lock is held in (.*?) \(PID (\d+)\)")
 _NOT_A_DATABASE = re.compile(
@@ -92,6 +96,10 @@ class Warehouse:
                 ledger.mirror(connection, self.state_path)
                 yield connection
             finally:
+                if self.memory_limit is None:
+                    # Closing works the log into the file. A connection that a full disk made invalid only closes.
+                    with suppress(duckdb.Error):
+                        connection.execute(f"SET memory_limit = {literal(CLOSING_MEMORY)}")
                 _close(connection)
 
     @contextmanager

@@ -112,9 +112,14 @@ class World:
 
 
 @contextmanager
-def world(folder: Path, workspace: IntercomWorkspace | None = None, **simulator: Any) -> Iterator[World]:
-    """A workspace on a clock that stands still until a test moves it."""
-    clock = SimulatorClock(START, ticking=False)
+def world(
+    folder: Path, workspace: IntercomWorkspace | None = None, start: datetime = START, **simulator: Any
+) -> Iterator[World]:
+    """A workspace on a clock that stands still until a test moves it.
+
+    It must not pass the machine's own clock: times in the future are not believed.
+    """
+    clock = SimulatorClock(start, ticking=False)
     nobody = IntercomWorkspace({}, {}, {}, {"1": {"type": "admin", "id": "1", "name": "Ada"}})
     served = IntercomSimulator(workspace or nobody, clock=clock, **simulator)
     with serving(served.app) as (url,):
