@@ -22,6 +22,9 @@ from hub_pipeline.warehouse.sql import ident, idents, literal, qualified
 
 SAMPLE_ROWS = 5
 
+#: Checks that every contract implies by itself.
+IMPLIED = ("unique", "not_null", "accepted_values")
+
 
 @dataclass(frozen=True)
 class Check:

@@ -25,7 +25,7 @@ from hub_pipeline.models.macros import create_macros
 from hub_pipeline.settings import Settings
 from hub_pipeline.warehouse.database import storage_error
 from hub_pipeline.warehouse.ledger import ensure_published_schema
-from hub_pipeline.warehouse.sql import ident, literal, qualified
+from hub_pipeline.warehouse.sql import ident, qualified
 
 #: Called inside each transaction just before it commits; raises when the run lost the run lock.
 Guard = Callable[[duckdb.DuckDBPyConnection], None]
@@ -199,10 +199,6 @@ def run_model(
             rows = _replace_day(connection, model, parameters)
         else:
             rows = _replace_table(connection, model, parameters)
-        if (
-            model.schema != "intermediate"
-        ):  # Never published, and made anew for each day: its words stand in its file.
-            comment_on(connection, model)
     return ModelRun(model.name, rows, perf_counter() - started)
 
 
@@ -360,34 +356,15 @@ def check_columns(connection: duckdb.DuckDBPyConnection, model: Model, target: s
         )
 
 
-def comment_on(connection: duckdb.DuckDBPyConnection, model: Model) -> None:
-    """Write the contract's words as comments of the table or view and of its columns.
-
-    Only a mart outlives its build, so only there is it worth asking which comments are already right.
-    """
-    wanted = {"": " ".join(model.contract.description.split())}
-    wanted |= {name: " ".join(column.meaning.split()) for name, column in model.contract.columns.items()}
-    present = _comments(connection, model) if model.schema == "marts" else {}
-    target = qualified(model.schema, model.table)
-    kind = "VIEW" if model.is_view else "TABLE"
-    statements = [
-        f"COMMENT ON {f'COLUMN {target}.{ident(name)}' if name else f'{kind} {target}'} IS {literal(comment)}"
-        for name, comment in wanted.items()
-        if present.get(name) != comment
-    ]
-    if statements:
-        connection.execute(";\n".join(statements))
-
-
-def _comments(connection: duckdb.DuckDBPyConnection, model: Model) -> dict[str, str | None]:
-    rows = connection.execute(
-        "SELECT '', comment FROM duckdb_tables() WHERE database_name = current_database() "
-        "AND schema_name = $schema AND table_name = $table "
-        "UNION ALL SELECT column_name, comment FROM duckdb_columns() WHERE database_name = current_database() "
-        "AND schema_name = $schema AND table_name = $table",
-        {"schema": model.schema, "table": model.table},
-    ).fetchall()
-    return dict(rows)
+def comments_of(models: Iterable[Model]) -> dict[str, dict[str, str]]:
+    """The contracts' words: ``schema.table`` -> column -> meaning; "" is the table or view itself."""
+    return {
+        model.name: {
+            "": " ".join(model.contract.description.split()),
+            **{name: " ".join(c.meaning.split()) for name, c in model.contract.columns.items()},
+        }
+        for model in models
+    }
 
 
 @contextmanager

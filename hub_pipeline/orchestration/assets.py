@@ -11,7 +11,8 @@ from typing import Any
 
 import dagster as dg
 
-from hub_pipeline.models import Catalog, CheckResult, Model, ModelRun, checks_of
+from hub_pipeline.models import Catalog, Check, CheckResult, Model, ModelRun, checks_of
+from hub_pipeline.models.checks import IMPLIED
 from hub_pipeline.models.graph import InputTable
 from hub_pipeline.models.lineage import lineage_of
 from hub_pipeline.orchestration.resource import HubRun
@@ -179,7 +180,7 @@ def model_assets(
                 asset_key=key,
                 metadata=result.metadata,
                 check_results=[
-                    check for check in map(_check_result, result.checks) if _check_key(key, check) in allowed
+                    check for check in _check_results(result.checks) if _check_key(key, check) in allowed
                 ],
             )
         for key in sorted(selected - found.keys() - {PUBLISHED}):
@@ -296,16 +297,51 @@ def _asset_of(name: str) -> dg.AssetKey:
     return dg.AssetKey([schema, table])
 
 
+#: One asset check for everything a contract implies by itself: three of them each for a hundred tables would be most of
+#: the events of a run, and nobody reads them apart. Those that only warn stand alone.
+_CONTRACT = "contract"
+
+
+def _is_of_contract(check: Check) -> bool:
+    return check.name in IMPLIED and check.severity == "error"
+
+
 def _check_specs(model: Model) -> list[dg.AssetCheckSpec]:
-    return [
+    asset = dg.AssetKey([model.schema, model.table])
+    checks = checks_of(model)
+    implied = [check for check in checks if _is_of_contract(check)]
+    specs = [
         dg.AssetCheckSpec(
-            name=check.name,
-            asset=dg.AssetKey([model.schema, model.table]),
-            description=check.description,
-            blocking=check.severity == "error",
+            name=check.name, asset=asset, description=check.description, blocking=check.severity == "error"
         )
-        for check in checks_of(model)
+        for check in checks
+        if check not in implied
     ]
+    if implied:
+        meaning = " ".join(check.description for check in implied)
+        specs.insert(0, dg.AssetCheckSpec(name=_CONTRACT, asset=asset, description=meaning, blocking=True))
+    return specs
+
+
+def _check_results(results: Iterable[CheckResult]) -> Iterator[dg.AssetCheckResult]:
+    """One result for each asset check; that of the contract says what of it failed."""
+    implied = []
+    for result in results:
+        if _is_of_contract(result.check):
+            implied.append(result)
+        else:
+            yield _check_result(result)
+    if implied:
+        failed = [result for result in implied if not result.passed]
+        metadata: dict[str, Any] = {result.name: result.failures for result in implied}
+        metadata |= {f"sample of {result.name}": _sample(result) for result in failed}
+        yield dg.AssetCheckResult(
+            passed=not failed,
+            asset_key=dg.AssetKey(implied[0].model.split(".", 1)),
+            check_name=_CONTRACT,
+            severity=dg.AssetCheckSeverity.ERROR,
+            metadata=metadata,
+        )
 
 
 def _check_key(key: dg.AssetKey, check: dg.AssetCheckResult) -> dg.AssetCheckKey:
@@ -315,19 +351,23 @@ def _check_key(key: dg.AssetKey, check: dg.AssetCheckResult) -> dg.AssetCheckKey
 def _check_result(result: CheckResult) -> dg.AssetCheckResult:
     metadata: dict[str, Any] = {"failing_rows": result.failures}
     if result.sample:
-        metadata["sample"] = dg.TableMetadataValue(
-            records=[
-                dg.TableRecord({name: None if v is None else str(v) for name, v in row.items()})
-                for row in result.sample
-            ],
-            schema=dg.TableSchema(columns=[dg.TableColumn(name=name) for name in result.sample[0]]),
-        )
+        metadata["sample"] = _sample(result)
     return dg.AssetCheckResult(
         passed=result.passed,
         asset_key=dg.AssetKey(result.model.split(".", 1)),
         check_name=result.name,
         severity=dg.AssetCheckSeverity.ERROR if result.severity == "error" else dg.AssetCheckSeverity.WARN,
         metadata=metadata,
+    )
+
+
+def _sample(result: CheckResult) -> dg.TableMetadataValue:
+    return dg.TableMetadataValue(
+        records=[
+            dg.TableRecord({name: None if v is None else str(v) for name, v in row.items()})
+            for row in result.sample
+        ],
+        schema=dg.TableSchema(columns=[dg.TableColumn(name=name) for name in result.sample[0]]),
     )
 
 

@@ -16,12 +16,26 @@ from hub_pipeline.orchestration.automation import JOB
 from hub_pipeline.orchestration.build import build_definitions
 from hub_pipeline.orchestration.instance import prepare_dagster_home
 from hub_pipeline.orchestration.resource import Caller, caller
-from hub_pipeline.orchestration.run import SOURCES, RunReport, check_day, last_closed_day, redact
+from hub_pipeline.orchestration.run import (
+    HOW_TO_CONFIGURE,
+    SOURCES,
+    RunReport,
+    check_day,
+    last_closed_day,
+    redact,
+)
 from hub_pipeline.settings import Environment, Settings
 from hub_pipeline.sources.progress import NullProgress, Progress
 
 #: The command line prints its own progress and errors; Dagster's log lines are in the UI.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+#: Source -> setting of the environment without which it cannot be read.
+_CREDENTIALS = {
+    "hubspot": "hubspot_access_token",
+    "intercom": "intercom_access_token",
+    "stripe": "stripe_api_key",
+}
 
 
 def execute(
@@ -48,7 +62,7 @@ def execute(
         What the run did.
 
     Raises:
-        ConfigurationError: there is no such source or day.
+        ConfigurationError: there is no such source or day, or no token for the one source.
         HubPipelineError: as it was raised in the run, with its exit code.
         KeyboardInterrupt: on Ctrl-C; SIGTERM has the effect that its handler gives it. What was committed is kept.
     """
@@ -58,6 +72,8 @@ def execute(
         raise ConfigurationError(
             f"There is no source {only!r}; --only takes one of {', '.join(SOURCES)}. Nothing was read."
         )
+    if only in _CREDENTIALS and getattr(environment, _CREDENTIALS[only]) is None:
+        raise ConfigurationError(f"{HOW_TO_CONFIGURE[only]} Nothing was read.")
     day = as_of or last_closed_day(settings)
     check_day(day, settings)
     call = Caller(environment, progress or NullProgress(), accept_shrink=accept_shrink, only=only)

@@ -20,6 +20,7 @@ import duckdb
 from hub_pipeline.errors import ConfigurationError, DataRefusedError, HubPipelineError
 from hub_pipeline.models import CheckResult, Model, ModelRun, catalog, run_checks
 from hub_pipeline.models.engine import (
+    comments_of,
     count_rows,
     count_views,
     create_input_tables,
@@ -398,7 +399,14 @@ class DailyRun:
             for day, one in sorted(self._day_settings.items(), reverse=True)
         }
         result = publish(
-            self.warehouse, self.connection, self.fence, self.load, self.settings, self.known_at, used=used
+            self.warehouse,
+            self.connection,
+            self.fence,
+            self.load,
+            self.settings,
+            self.known_at,
+            used=used,
+            comments=comments_of(catalog().layer("staging", "marts", "hub")),
         )
         self.progress.advance(*step, len(result.tables))
         self.progress.finish(*step)

@@ -14,9 +14,10 @@ from rich.table import Table
 
 from hub_pipeline import models
 from hub_pipeline.errors import ConfigurationError, DataRefusedError, WarehouseError
-from hub_pipeline.models.engine import count_views, model_parameters
+from hub_pipeline.models.engine import comments_of, count_views, model_parameters
 from hub_pipeline.orchestration.run import last_closed_day
 from hub_pipeline.settings import Settings
+from hub_pipeline.warehouse.ledger import write_comments
 
 #: What a DuckDB file says of itself after the checksum of its first block.
 _MAGIC = b"DUCK"
@@ -50,6 +51,9 @@ def build_from_files(
     with _database(warehouse) as connection:
         counts = models.load_inputs(connection, inputs, settings)
         result = models.build(connection, as_of, known_at, settings)
+        for model in models.catalog().layer("staging", "marts", "hub"):
+            words = comments_of([model])[model.name]
+            write_comments(connection, "VIEW" if model.is_view else "TABLE", model.schema, model.table, words)
         rows = result.rows | {run.model: run.rows for run in count_views(connection, result.runs)}
         parameters = model_parameters(as_of, day, settings)
         failed = [

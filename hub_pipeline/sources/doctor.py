@@ -308,7 +308,9 @@ def _billing(settings: Settings, environment: Environment) -> Iterator[Finding]:
             without = "without extracts there is no MRR, growth, churn or renewal to speak of"
             yield Finding("warning", "billing", f"there is no folder {folder}; {without}")
         else:
-            yield Finding("ok", "billing", f"there is no folder {folder}, and need not be: Stripe does the same")
+            yield Finding(
+                "ok", "billing", f"there is no folder {folder}, and need not be: Stripe does the same"
+            )
         return
     files = sum(1 for path in folder.rglob("*") if path.is_file())
     level: Level = "ok" if files else "warning"

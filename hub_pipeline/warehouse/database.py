@@ -75,6 +75,14 @@ class Warehouse:
         return self.data_dir / "landing"
 
     @property
+    def stripe_root(self) -> Path:
+        """Where the rows are kept that were made of what Stripe said, a file for each run and table.
+
+        Kept for ever: raw_billing can be filled from it anew.
+        """
+        return self.data_dir / "stripe"
+
+    @property
     def memory(self) -> str:
         """The memory limit in force."""
         return self.memory_limit or default_memory_limit()

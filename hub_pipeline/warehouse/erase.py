@@ -2,20 +2,23 @@
 
 What is a person's own is removed: the HubSpot contact with its history, associations and merges (records merged into
 it or that it was merged into are the same person), answers and engagements that belong to nobody else among the
-contacts, the Intercom contacts with its e-mail addresses and their conversations. What it shares with others is kept:
-an engagement loses its text, and wherever else one of its addresses stands, ``[erased]`` stands instead. Accounts of
-colleagues (HubSpot owners and users, Intercom teammates) are left alone.
+contacts, the Intercom contacts with its e-mail addresses (and those merged with them), their conversations and tickets.
+What it shares with others is kept: an engagement, conversation or ticket loses its text, and wherever else one of its
+addresses stands, ``[erased]`` stands instead; in what Stripe and billing say of that customer, for its name too. Accounts
+of colleagues (HubSpot owners and users, Intercom teammates) are left alone.
 
-The order makes a repeated attempt complete what was cut off: tombstones, landing files, the published file, Dagster's
+The order makes a repeated attempt complete what was cut off: tombstones, landing files, rows made of what Stripe said,
+the published file, Dagster's
 history, and last the tables of the build file, which tell who the person was; then the build file is written anew
 (`hub_pipeline.warehouse.rewrite`).
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,10 +29,11 @@ from hub_pipeline.warehouse import ledger
 from hub_pipeline.warehouse.crashpoints import crash_point
 from hub_pipeline.warehouse.database import Warehouse
 from hub_pipeline.warehouse.history import clean_history
+from hub_pipeline.warehouse.landing import fsync_folder
 from hub_pipeline.warehouse.lock import Fence
 from hub_pipeline.warehouse.publish import publish_copy
 from hub_pipeline.warehouse.scrub import ERASED, Person, scrub_landing
-from hub_pipeline.warehouse.sql import ident, literal, qualified
+from hub_pipeline.warehouse.sql import glob_escape, ident, literal, qualified
 from hub_pipeline.warehouse.tombstones import Reason, Tombstones
 
 CONTACTS = "contacts"
@@ -70,7 +74,7 @@ class Erasure:
         persons: HubSpot contacts, or addresses without one.
         removed_rows: rows removed from tables of the build and the published file.
         changed_values: rows of these tables in which an address was replaced or a text removed.
-        landing_files: landing files written anew.
+        landing_files: landing files, and files of rows made of what Stripe said, written anew.
         history_files: files of Dagster's history that were changed.
         removed_files: files removed whole: a damaged build file that a rebuild had set aside.
         billing_files: extracts in the team's own folder that hold an address; they are left as they are.
@@ -114,7 +118,8 @@ def find_person(
                 "WHERE list_contains($wanted, address)",
                 {"wanted": sorted(asked)},
             )
-        ids = _with_merged(connection, ids, has)
+        if ("raw_hubspot", "merges") in has:
+            ids = _with_merged(connection, ids, "raw_hubspot.merges", f"object = '{CONTACTS}'")
         if told and ids:
             wanted = {"wanted": sorted(ids)}
             theirs = _column(
@@ -136,21 +141,17 @@ def find_person(
             "SELECT DISTINCT id FROM raw_intercom.contacts WHERE list_contains($wanted, lower(trim(email)))",
             {"wanted": sorted(addresses)},
         )
+    if ("raw_intercom", "contact_merges") in has:
+        visitors = _with_merged(connection, visitors, "raw_intercom.contact_merges", "true")
     own, shared = _engagements(connection, ids, has)
-    conversations: set[str] = set()
-    if "contact_id" in has.get(("raw_intercom", "conversations"), {}):
-        conversations = _column(
-            connection,
-            "SELECT DISTINCT id FROM raw_intercom.conversations WHERE list_contains($wanted, contact_id)",
-            {"wanted": sorted(visitors)},
-        )
     return Person(
         frozenset(ids),
         frozenset(addresses),
         frozenset(visitors),
         frozenset(own),
         frozenset(shared),
-        frozenset(conversations),
+        frozenset(_talks(connection, visitors, "conversations", has)),
+        frozenset(_talks(connection, visitors, "tickets", has)),
         frozenset(_names(connection, ids | {f"intercom:{one}" for one in visitors}, has)),
     )
 
@@ -194,6 +195,7 @@ def erase(
     landing_files = scrub_landing(warehouse.landing_root, connection, fence, person, _TEXT, runs)
     _fill_scratch(connection, person)
     try:
+        landing_files += _stripe_files(warehouse, connection, person)
         crash_point("erase.published")
         removed, changed = _published(warehouse, connection, person)
         history = clean_history(warehouse.data_dir, person)
@@ -256,6 +258,8 @@ def _identities(schema: str, table: str, columns: dict[str, str], tombstones: To
         for side in ("from", "to"):
             hashed = tombstones.hash_sql("contact", f'"{side}_id"')
             result[f"{side}_id"] = f"CASE WHEN {side}_object = '{CONTACTS}' THEN {hashed} END"
+    if name == "raw_intercom.contact_merges":
+        result |= {side: tombstones.hash_sql("intercom", side) for side in ("loser_id", "winner_id")}
     if columns.get("contact_id") == "VARCHAR":
         kind_of = tombstones.hash_sql("intercom", "substr(contact_id, 10)")
         plain = tombstones.hash_sql("intercom" if schema == "raw_intercom" else "contact", "contact_id")
@@ -298,22 +302,44 @@ def _addresses(columns: dict[str, str]) -> str:
     return f"list_filter({' || '.join(parts)}, lambda a: a <> '')" if parts else ""
 
 
-def _with_merged(
-    connection: duckdb.DuckDBPyConnection, ids: set[str], has: dict[tuple[str, str], dict[str, str]]
-) -> set[str]:
-    if ("raw_hubspot", "merges") not in has or not ids:
-        return ids
+def _with_merged(connection: duckdb.DuckDBPyConnection, ids: set[str], table: str, where: str) -> set[str]:
+    """The ids with those merged into them and those that they were merged into, and so on."""
     while True:
         more = _column(
             connection,
-            f"SELECT winner_id FROM raw_hubspot.merges WHERE object = '{CONTACTS}' AND list_contains($ids, loser_id) "
-            f"UNION SELECT loser_id FROM raw_hubspot.merges WHERE object = '{CONTACTS}' "
-            "AND list_contains($ids, winner_id)",
+            f"SELECT winner_id FROM {table} WHERE {where} AND list_contains($ids, loser_id) "
+            f"UNION SELECT loser_id FROM {table} WHERE {where} AND list_contains($ids, winner_id)",
             {"ids": sorted(ids)},
         )
         if more <= ids:
             return ids
         ids = ids | more
+
+
+def _talks(
+    connection: duckdb.DuckDBPyConnection,
+    visitors: set[str],
+    table: str,
+    has: dict[tuple[str, str], dict[str, str]],
+) -> set[str]:
+    """Conversations or tickets of Intercom in which no other contact ever had a part."""
+    columns = has.get(("raw_intercom", table), {})
+    if "contact_id" not in columns:
+        return set()
+    people = (
+        "coalesce(contact_ids, []) || coalesce([contact_id], [])"
+        if "contact_ids" in columns
+        else "[contact_id]"
+    )
+    return _column(
+        connection,
+        f"""
+        WITH talks AS (SELECT id, list_filter({people}, lambda c: c IS NOT NULL) AS people FROM raw_intercom.{table})
+        SELECT id FROM talks GROUP BY id
+        HAVING bool_or(list_has_any(people, $wanted)) AND bool_and(list_has_all($wanted, people))
+        """,
+        {"wanted": sorted(visitors)},
+    )
 
 
 def _names(
@@ -382,6 +408,7 @@ def _fill_scratch(connection: duckdb.DuckDBPyConnection, person: Person) -> None
         "emails": person.emails,
         "intercom": person.intercom,
         "conversations": person.conversations,
+        "tickets": person.tickets,
     }
     for table, values in single.items():
         connection.execute(
@@ -478,7 +505,8 @@ def _rule(database: str | None, schema: str, table: str, columns: dict[str, str]
             value = f"CASE WHEN {hit} THEN ({_replaced(name + '::VARCHAR', pattern)})::{kind} ELSE {name} END"
             touched.append(hit)
         elif kind == "VARCHAR[]":
-            kept = f"list_filter({name}, lambda x: NOT list_contains({_list(person.canonical)}, x))"
+            gone = person.intercom if schema == "raw_intercom" else person.canonical
+            kept = f"list_filter({name}, lambda x: NOT list_contains({_list(gone)}, x))"
             value = (
                 kept if pattern is None else f"list_transform({kept}, lambda x: {_replaced('x', pattern)})"
             )
@@ -496,6 +524,17 @@ def _rule(database: str | None, schema: str, table: str, columns: dict[str, str]
             touched.append(f"({shared} AND {name} IS NOT NULL)")
         if value != name:
             rule.changes[column] = value
+    if schema == "raw_intercom" and person.intercom:
+        _intercom_changes(rule, touched, table, columns, person)
+    if schema in ("raw_stripe", "raw_billing") and person.name_pattern is not None and touched:
+        # The customer with this address; another one of the same name is left alone.
+        hit = " OR ".join(f"coalesce({one}, false)" for one in touched)
+        for column, value in rule.changes.items():
+            if columns[column] in ("VARCHAR", "JSON"):
+                less = _replaced(f"({value})::VARCHAR", person.name_pattern)
+                rule.changes[column] = (
+                    f"CASE WHEN {hit} THEN ({less})::{columns[column]} ELSE {ident(column)} END"
+                )
     if pattern is not None and "is_base64" in columns and "raw_line" in columns:
         hit = f"is_base64 AND regexp_matches(try(decode(from_base64(raw_line))), {literal(pattern)})"
         rule.changes["raw_line"] = (
@@ -504,6 +543,26 @@ def _rule(database: str | None, schema: str, table: str, columns: dict[str, str]
         touched.append(f"({hit})")
     rule.touched = " OR ".join(f"coalesce({one}, false)" for one in touched) or "false"
     return rule
+
+
+def _intercom_changes(
+    rule: _Rule, touched: list[str], table: str, columns: dict[str, str], person: Person
+) -> None:
+    """What several contacts share: it stays without this one and without what was said."""
+    theirs = _list(person.intercom)
+    if table in ("conversations", "tickets") and "contact_ids" in columns:
+        takes_part = f"coalesce(list_has_any(contact_ids, {theirs}), false)"
+        touched.append(takes_part)
+        rest = f"list_filter(contact_ids, lambda x: NOT list_contains({theirs}, x))[1]"
+        rule.changes["contact_id"] = f"CASE WHEN {takes_part} THEN {rest} ELSE contact_id END"
+        for column in {"title", "remark"} & columns.keys():
+            value = rule.changes.get(column, column)
+            rule.changes[column] = f"CASE WHEN {takes_part} THEN NULL ELSE {value} END"
+    if table == "conversation_parts" and "author_id" in columns:
+        wrote = f"coalesce(list_contains({theirs}, author_id), false)"
+        touched.append(wrote)
+        value = rule.changes.get("author_id", "author_id")
+        rule.changes["author_id"] = f"CASE WHEN {wrote} THEN {literal(ERASED)} ELSE {value} END"
 
 
 def _is_text(schema: str, column: str) -> bool:
@@ -550,10 +609,11 @@ def _own_rows(schema: str, table: str, columns: dict[str, str]) -> list[str]:
     if schema == "raw_intercom":
         if table == "contacts":
             return [f"id IN {intercom}"]
-        if table == "conversations":
-            return [f"id IN {conversations}"]
-        found = [f"conversation_id IN {conversations}"] if "conversation_id" in columns else []
-        return [*found, f"contact_id IN {intercom}"] if "contact_id" in columns else found
+        if table == "contact_merges":
+            return [f"loser_id IN {intercom}", f"winner_id IN {intercom}"]
+        if table in ("conversations", "tickets"):
+            return [f"id IN (SELECT id FROM erasing.main.{table})"]
+        return [f"conversation_id IN {conversations}"] if "conversation_id" in columns else []
     found = [
         f"{key} IN (SELECT id FROM erasing.main.canonical)"
         for key in ("contact_id", "subject_id")
@@ -563,9 +623,11 @@ def _own_rows(schema: str, table: str, columns: dict[str, str]) -> list[str]:
         found.append("lower(trim(respondent_email)) IN (SELECT id FROM erasing.main.emails)")
     if columns.get("conversation_id") == "VARCHAR":
         found.append(f"conversation_id IN {conversations}")
-    for key in ("engagement_id", "response_id"):
-        if columns.get(key) == "VARCHAR":
-            found.append(f"{key} IN (SELECT key FROM erasing.main.own)")
+    found.extend(
+        f"{key} IN (SELECT key FROM erasing.main.own)"
+        for key in ("engagement_id", "response_id")
+        if columns.get(key) == "VARCHAR"
+    )
     return found
 
 
@@ -602,6 +664,37 @@ def _list(values: Iterable[str]) -> str:
 
 
 # Files
+
+
+def _stripe_files(warehouse: Warehouse, connection: duckdb.DuckDBPyConnection, person: Person) -> int:
+    """Write the files anew that hold the person among the rows made of what Stripe said."""
+    written = 0
+    for path in sorted(warehouse.stripe_root.glob("*.parquet")):
+        temporary = path.with_name(f".{path.name}.clean")
+        source = f"read_parquet({literal(glob_escape(str(path)))})"
+        try:
+            described = connection.execute(f"DESCRIBE FROM {source}").fetchall()
+            columns = {name: kind for name, kind, *_ in described}
+            rule = replace(_rule(None, "raw_billing", path.name.split("__")[0], columns, person), name=source)
+            if not any(rule.count(connection)):
+                continue
+            connection.execute(
+                f"COPY ({rule.select}) TO {literal(str(temporary))} (FORMAT parquet, COMPRESSION zstd)"
+            )
+            temporary.chmod(0o600)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+            fsync_folder(path.parent)
+            written += 1
+        except (duckdb.Error, OSError) as error:
+            raise WarehouseError(
+                f"{path}, rows made of what Stripe said, could not be cleaned: {str(error).splitlines()[0]}. What was "
+                "cleaned before it is kept; repair the file or move it away, and repeat."
+            ) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+    return written
 
 
 def _published(

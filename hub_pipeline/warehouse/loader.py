@@ -280,10 +280,9 @@ class RawLoader:
     def _memory_limits(self) -> tuple[int, int]:
         """The limit in force and the one for loading, in bytes."""
         row = self._connection.execute(
-            "SELECT current_setting('threads'), memory_limit FROM "
-            "(SELECT max(value) AS memory_limit FROM duckdb_settings() WHERE name = 'memory_limit')"
+            "SELECT current_setting('threads'), current_setting('memory_limit')"
         ).fetchone()
-        assert row is not None, "an aggregate always has its one row"
+        assert row is not None, "a SELECT without FROM has its one row"
         return _bytes_of(str(row[1])), MEMORY_BASE + int(row[0]) * MEMORY_FOR_THREAD
 
     # Tables

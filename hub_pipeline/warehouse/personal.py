@@ -29,7 +29,14 @@ DECLARED: tuple[tuple[str, str, str, str], ...] = (
     ("raw_hubspot", ".*", "(.*_)?(email|phone|mobilephone|fax)(_.*)?", "an address or number of somebody"),
     ("raw_intercom", "contacts", "external_id|email|name|custom_attributes", "an Intercom contact"),
     ("raw_intercom", "admins|teammates", "name|email", "a colleague"),
-    ("raw_intercom", "conversations", "title|remark", "how a conversation is called, remark of a rating"),
+    (
+        "raw_intercom",
+        "conversations|tickets",
+        "title|remark",
+        "how a conversation or ticket is called, remark of a rating",
+    ),
+    ("raw_intercom", "contact_merges", "loser_id|winner_id", "id of an Intercom contact"),
+    ("raw_intercom", "conversation_parts", "author_id", "id of an Intercom contact, colleague or bot"),
     ("raw_billing", ".*customers", "name|email|metadata|extra", "a customer, who may be a person"),
     (
         "raw_billing",
@@ -41,8 +48,8 @@ DECLARED: tuple[tuple[str, str, str, str], ...] = (
     (
         "raw_stripe",
         ".*",
-        "(.*_)?(email|name|phone|address|json|raw|data|object|payload)",
-        "Stripe objects as they came",
+        "payload|object|previous",
+        "Stripe objects as JSON; of a customer name, e-mail address and country",
     ),
     ("raw_[a-z]+", ".*", "(.*_)?email(_.*)?", "an e-mail address"),
     ("inputs", "quarantine", "raw|line|raw_line|value", "lines of canonical files that were not believed"),

@@ -99,6 +99,7 @@ def publish(
     known_at: date | None = None,
     *,
     used: Mapping[str, tuple[str, date]] | None = None,
+    comments: Mapping[str, Mapping[str, str]] | None = None,
 ) -> PublishResult:
     """Publish what the build file holds for a day, after its blocking checks have passed.
 
@@ -115,6 +116,8 @@ def publish(
         known_at: the day of knowledge; as_of by default.
         used: hash -> JSON of the settings that days were built with, and the first of these days; by default the
             settings, for the day that is published.
+        comments: ``schema.table`` -> column -> meaning ("" is the table or view itself), for those that are there,
+            beside the comments of the build file.
 
     Raises:
         ConfigurationError: the group of the setting does not exist or may not be given.
@@ -131,7 +134,7 @@ def publish(
         ledger.record_settings(connection, fence, settings_hash, text, first_as_of, MODELS_VERSION)
     temporary = warehouse.published_path.with_name(f".warehouse-{load.run_id}.tmp")
     try:
-        tables, views = _write(connection, temporary, load, known, settings)
+        tables, views = _write(connection, temporary, load, known, settings, comments or {})
         _verify(temporary, tables, views)
         _set_access(temporary, settings, group)
         _fsync(temporary)
@@ -246,7 +249,12 @@ def remove_leftovers(warehouse: Warehouse) -> list[Path]:
 
 
 def _write(
-    connection: duckdb.DuckDBPyConnection, path: Path, load: LoadContext, known_at: date, settings: Settings
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    load: LoadContext,
+    known_at: date,
+    settings: Settings,
+    comments: Mapping[str, Mapping[str, str]],
 ) -> tuple[dict[str, int], tuple[str, ...]]:
     """Write the file; returns the rows of each table and the views."""
     with _new_file(connection, path) as (cursor, build):
@@ -256,6 +264,12 @@ def _write(
         views = _copy_views(cursor, build)
         cursor.execute("BEGIN")
         _copy_comments(cursor, build)
+        for name, meanings in comments.items():
+            schema, table = name.split(".", 1)
+            if name in views:
+                ledger.write_comments(cursor, "VIEW", schema, table, meanings)
+            elif name in tables:
+                ledger.write_comments(cursor, "TABLE", schema, table, meanings)
         cursor.execute(_RUN_TABLE)
         cursor.execute(
             "INSERT INTO _published.run VALUES ($run_id, $as_of, $known_at, $close, $started, $hash, $models, $program)",

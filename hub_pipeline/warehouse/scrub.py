@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,8 +41,10 @@ class Person:
         intercom: ids of Intercom contacts.
         own: (object, id) of HubSpot engagements and answers that are theirs alone.
         shared: (object, id) of those that others have a part in.
-        conversations: ids of their Intercom conversations.
-        names: as the models write them; removed only from rows that name the person by id.
+        conversations: ids of Intercom conversations that are theirs alone.
+        tickets: ids of Intercom tickets that are theirs alone.
+        names: as the models write them; removed only from rows that name the person by id, and from what Stripe and
+            billing say where one of the addresses stands.
     """
 
     contacts: frozenset[str] = frozenset()
@@ -51,6 +53,7 @@ class Person:
     own: frozenset[tuple[str, str]] = frozenset()
     shared: frozenset[tuple[str, str]] = frozenset()
     conversations: frozenset[str] = frozenset()
+    tickets: frozenset[str] = frozenset()
     names: frozenset[str] = frozenset()
 
     def __bool__(self) -> bool:
@@ -72,6 +75,21 @@ class Person:
     def _compiled(self) -> re.Pattern[str] | None:
         return re.compile(self.pattern) if self.pattern else None
 
+    @cached_property
+    def name_pattern(self) -> str | None:
+        """Regular expression of the names with what is around them in groups 1 and 2; None without names."""
+        if not self.names:
+            return None
+        return rf"(?i)(^|\W)(?:{'|'.join(map(re.escape, sorted(self.names)))})($|\W)"
+
+    def clean_names(self, text: str) -> str:
+        """The text without the names."""
+        if self.name_pattern is None:
+            return text
+        for _ in range(2):
+            text = re.sub(self.name_pattern, rf"\1{ERASED}\2", text)
+        return text
+
     def clean_text(self, text: str) -> str:
         """The text without the addresses."""
         if self._compiled is None:
@@ -84,7 +102,7 @@ class Person:
     @cached_property
     def needles(self) -> tuple[bytes, ...]:
         """Lower-case bytes of which a line that holds the person has at least one."""
-        ids = {*self.contacts, *self.intercom, *self.conversations}
+        ids = {*self.contacts, *self.intercom, *self.conversations, *self.tickets}
         ids |= {one for _, one in self.own | self.shared}
         forms = {one.lower() for one in ids}
         for address in self.emails:
@@ -251,7 +269,11 @@ def _clean_line(
         if isinstance(properties, dict):
             for key in properties:
                 properties[key] = None if text_properties.search(key.lower()) else properties[key]
-    after = msgspec.json.encode(_clean_value(value, person))
+    if source == "intercom":
+        _clean_intercom(value, name.removesuffix("_census"), person)
+    after = msgspec.json.encode(_clean_value(value, person.clean_text))
+    if after != before and source == "stripe":
+        after = msgspec.json.encode(_clean_value(msgspec.json.decode(after), person.clean_names))
     return line if after == before else after + b"\n"
 
 
@@ -272,8 +294,10 @@ def _is_own(value: dict[str, Any], source: str, name: str, person: Person) -> bo
     if source == "intercom":
         if name == "contacts":
             return one in person.intercom
-        if name == "conversations":
+        if name in ("conversations", "deleted_conversations"):
             return one in person.conversations
+        if name == "tickets":
+            return one in person.tickets
         return str(value.get("conversation_id")) in person.conversations
     return False
 
@@ -289,13 +313,33 @@ def _clean_associations(value: dict[str, Any], person: Person) -> None:
         ]
 
 
-def _clean_value(value: Any, person: Person) -> Any:
+def _clean_intercom(value: dict[str, Any], name: str, person: Person) -> None:
+    """A conversation or ticket of several contacts stays without this one and without what was said."""
+    if name == "conversation_parts" and value.get("author_id") in person.intercom:
+        value["author_id"] = ERASED
+    people = value.get("contacts")
+    if name not in ("conversations", "tickets") or not isinstance(people, dict):
+        return
+    others = [one for one in people.get("contacts") or () if str(one.get("id")) not in person.intercom]
+    if len(others) == len(people.get("contacts") or ()):
+        return
+    people["contacts"] = others
+    for owner, key in (
+        (value, "title"),
+        (value.get("conversation_rating"), "remark"),
+        (value.get("ticket_attributes"), "_default_title_"),
+    ):
+        if isinstance(owner, dict) and key in owner:
+            owner[key] = None
+
+
+def _clean_value(value: Any, clean: Callable[[str], str]) -> Any:
     if isinstance(value, str):
-        return person.clean_text(value)
+        return clean(value)
     if isinstance(value, list):
-        return [_clean_value(one, person) for one in value]
+        return [_clean_value(one, clean) for one in value]
     if isinstance(value, dict):
-        return {person.clean_text(key): _clean_value(one, person) for key, one in value.items()}
+        return {clean(key): _clean_value(one, clean) for key, one in value.items()}
     return value
 
 

@@ -81,6 +81,9 @@ OTHERS = {
     "org_parents": ("parent_org_id", "valid_to"),
     "org_coverage": ("valid_to", "seats"),
     "org_merges": ("winner_org_id", "merged_at"),
+    "crm_contracts": ("kind", "valid_to", "seats", "amount", "billing_interval"),
+    "contact_orgs": ("is_primary", "valid_to"),
+    "contact_owners": ("owner_id",),
     "nps_responses": ("contact_id", "org_id", "score"),
     "fx_rates": ("rate",),
 }
@@ -215,10 +218,7 @@ class Oracle:
             if row["recorded_at"] >= self.known:
                 continue
             key = tuple(row.get(column) for column in KEYS[name])
-            others = tuple(
-                (row.get(column) is not None, row.get(column) if row.get(column) is not None else 0)
-                for column in OTHERS.get(name, ())
-            )
+            others = tuple((row.get(column) is not None, row.get(column)) for column in OTHERS.get(name, ()))
             order = (ALWAYS - row["recorded_at"] if first_wins else row["recorded_at"] - ALWAYS, others)
             if key not in best or order > best[key][0]:
                 best[key] = (order, row)
@@ -326,13 +326,15 @@ class Oracle:
     @cached_property
     def stretches(self) -> dict[str, list[Stretch]]:
         """Every subscription and priced contract as constant stretches, future changes included."""
+        own = {name: self._stretches_of(versions) for name, versions in self._versions.items()}
+        return own | self._contract_stretches()
+
+    @cached_property
+    def _versions(self) -> dict[str, list[Row]]:
         versions: dict[str, list[Row]] = defaultdict(list)
-        for row in self.tables["subscription_versions"]:
+        for row in sorted(self.tables["subscription_versions"], key=lambda row: row["effective_at"]):
             versions[row["subscription_id"]].append(row)
-        return {
-            name: self._stretches_of(sorted(rows, key=lambda row: row["effective_at"]))
-            for name, rows in versions.items()
-        } | self._contract_stretches()
+        return versions
 
     def _stretches_of(self, versions: list[Row]) -> list[Stretch]:
         stretches = []
@@ -557,7 +559,11 @@ class Oracle:
             one.is_paid and one.start < self.close_of_day and one.end != one.start
             for one in self._all_of(org_id)
         )
-        held = any(self.before_close(row["valid_from"]) for row in contracts)
+        held = any(
+            self.before_close(row["valid_from"])
+            and (row["valid_from"] is None or row["valid_to"] is None or row["valid_from"] < row["valid_to"])
+            for row in contracts
+        )
         return "churned" if ran or held else "never_paid"
 
     def _tier(self, row: Row, everyone: Mapping[str, Row]) -> str:
@@ -761,11 +767,17 @@ class Oracle:
         reasons = []
         if (
             seat_drop is not None
+            and seats_base > 0
             and seat_drop >= limit.seats_pct * seats_base
             and seat_drop >= limit.seats_min
         ):
             reasons.append("seat_contraction")
-        if mrr_drop is not None and mrr_drop >= limit.mrr_pct * mrr_base and mrr_drop >= limit.mrr_min:
+        if (
+            mrr_drop is not None
+            and mrr_base > 0
+            and mrr_drop >= limit.mrr_pct * mrr_base
+            and mrr_drop >= limit.mrr_min
+        ):
             reasons.append("mrr_contraction")
         detractors = [
             row
@@ -935,6 +947,311 @@ class Oracle:
             }
         ]
 
+    # marts.churn_flags
+
+    def _changes(self, name: str) -> list[Stretch]:
+        """A subscription's stretches from the changes that had happened or were planned by the close of as_of."""
+        if name not in self._versions:
+            return self.stretches[name]
+        counted = [
+            row
+            for row in self._versions[name]
+            if row["effective_at"] < self.close_of_day or row["recorded_at"] < self.close_of_day
+        ]
+        return self._stretches_of(counted)
+
+    def _end_of(self, name: str) -> tuple[datetime, bool, Stretch, str, str | None] | None:
+        """The last end of a subscription: instant, withdrawn or not, what ended, status after it, reason."""
+        last: tuple[datetime, bool, Stretch, str, str | None] | None = None
+        alive: Stretch | None = None
+        announced: tuple[datetime, Stretch] | None = None
+        stretches = self._changes(name)
+        for one, following in zip(stretches, [*stretches[1:], None], strict=True):
+            if one.is_paid:
+                if announced and one.cancel_at is None and one.start <= announced[0]:
+                    last = (announced[0], True, announced[1], "active", None)
+                    announced = None
+                alive = one
+            elif alive and (one.status in ("canceled", "unpaid") or one.is_running):
+                last = (one.start, False, alive, one.status, one.reason or alive.reason)
+                alive = announced = None
+            if one.cancel_at is not None and alive:
+                announced = (one.cancel_at, one)
+            if alive and one.end is not None and (following is None or following.start > one.end):
+                if not one.is_contract or one.end < self.close_of_day:
+                    last = (one.end, False, one, "canceled", one.reason)
+                alive = announced = None
+        return last
+
+    def churn_flags(self) -> list[Row]:
+        found = []
+        for name in sorted(self.stretches):
+            paid = [one for one in self.stretches[name] if one.is_paid and one.start < self.close_of_day]
+            end = self._end_of(name) if paid else None
+            if end is None:
+                continue
+            moment, withdrawn, ended, status_after, reason = end
+            end_on = self.local(moment)
+            if end_on <= self.as_of - timedelta(self.settings.churn.history_days):
+                continue
+            alarm = "cancellation_reverted" if withdrawn else self._false_alarm(name, ended, moment)
+            if alarm:
+                state = "false_alarm"
+            elif end_on > self.as_of:
+                state = "scheduled"
+            else:
+                state = "reactivated" if self.mrr(ended.org_id, self.as_of) > 0 else "churned"
+            hints = self._hints(ended.org_id, moment) if state in ("scheduled", "churned") else []
+            involuntary = status_after == "unpaid" or reason == "payment_failed"
+            free = status_after in ("active", "past_due") and not withdrawn
+            found.append(
+                {
+                    "subscription_id": name,
+                    "org_id": ended.org_id,
+                    "state": state,
+                    "false_alarm_reason": alarm,
+                    "churn_date": end_on,
+                    "days_until_churn": (end_on - self.as_of).days,
+                    "churn_type": "involuntary" if involuntary else "to_free" if free else "voluntary",
+                    "mrr_at_risk": self.convert(
+                        self._closes[name].get(min(self.as_of, end_on - DAY)), self.as_of
+                    ),
+                    "verification": "needs_review" if hints else "confirmed",
+                    "review_hints": hints,
+                }
+            )
+        return found
+
+    def _false_alarm(self, name: str, ended: Stretch, end: datetime) -> str | None:
+        """The first reason for which an end is no churn."""
+        org_id, gap = ended.org_id, timedelta(self.settings.churn.gap_days)
+        end_on = self.local(end)
+        others = [
+            one for one in self.of_org(org_id, self.as_of) if one.is_paid and one.subscription_id != name
+        ]
+
+        def runs_in_stretch(start: datetime | None, stop: datetime | None) -> bool:
+            begins = start is None or self.local(start) <= end_on + gap
+            return begins and (stop is None or stop > end) and (start is None or start != stop)
+
+        if ended.original_org_id != org_id and others:
+            return "duplicate_org"
+        if any(
+            row["child"] == org_id and runs_in_stretch(row["valid_from"], row["valid_to"])
+            for row in self.coverage
+        ):
+            return "moved_to_parent"
+        contracts = any(
+            self.who(row["org_id"]) == org_id
+            and runs_in_stretch(row["valid_from"], row["valid_to"])
+            and (row["valid_from"] is None or row["valid_to"] is None or row["valid_from"] < row["valid_to"])
+            for row in self.tables["crm_contracts"]
+        )
+        enterprise = any(
+            one.is_running and self._is_enterprise(one.plan) and runs_in_stretch(one.start, one.end)
+            for one in self._all_of(org_id)
+        )
+        if contracts or enterprise:
+            return "moved_to_custom"
+        runs = [
+            (other, start, stop)
+            for other in sorted(self._names_of_org.get(org_id, ()))
+            for start, stop, owner, _ in self.paid_runs(other)
+            if owner == org_id
+        ]
+        if any(self.local(start) >= end_on - gap and runs_in_stretch(start, stop) for _, start, stop in runs):
+            return "resubscribed"
+        if any(
+            other != name and start <= end and (stop is None or end < stop) for other, start, stop in runs
+        ):
+            return "other_subscription_active"
+        return None
+
+    def _is_enterprise(self, plan: str | None) -> bool:
+        return plan is not None and plan in self.settings.renewal.enterprise_plans
+
+    def _hints(self, org_id: str, end: datetime) -> list[str]:
+        above = {self.parents.get(org_id), self.root(org_id)} - {None, org_id}
+        hints = []
+        if any(self.is_paying(str(parent)) for parent in above):
+            hints.append("parent_is_paying")
+        since = self.as_of - timedelta(self.settings.churn.history_days)
+        if any(
+            deal["org"] == org_id
+            and self._is_enterprise(deal.get("plan"))
+            and (
+                deal["status_now"] == "open"
+                or (deal["status_now"] == "won" and self.local(deal["closed_at"]) > since)
+            )
+            for deal in self.deals
+        ):
+            hints.append("enterprise_deal_in_crm")
+        mine = self._domains(org_id)
+        if any(
+            mine & self._domains(other) for other in self.daily if other != org_id and self.is_paying(other)
+        ):
+            hints.append("same_domain_as_paying_org")
+        if any(org_id in row["orgs"] and row["last_contact_at"] >= end for row in self.conversations):
+            hints.append("contacts_still_active")
+        return hints
+
+    def _domains(self, org_id: str) -> set[str]:
+        """The organisation's domain and those of its contacts' addresses, free mail aside."""
+        found = {str(self.record(org_id).get("domain") or "").lower()}
+        for row in self.tables["contacts"]:
+            orgs = {
+                self.who(member["org_id"])
+                for member in self._memberships.get(row["contact_id"], ())
+                if self._valid(member, self.last_moment)
+            }
+            if org_id in orgs and not row.get("is_deleted"):
+                found.add(str(row.get("email") or "").strip().lower().partition("@")[2])
+        return found - {""} - set(self.settings.matching.free_mail_domains)
+
+    @cached_property
+    def deals(self) -> list[Row]:
+        """Deals that existed by the close of as_of, open until they were closed."""
+        found = []
+        for row in self.tables["deals"]:
+            if row.get("is_deleted") or not self.before_close(row["created_at"]):
+                continue
+            open_still = row["closed_at"] is not None and not self.before_close(row["closed_at"])
+            found.append(
+                row
+                | {"org": self.who(row.get("org_id")), "status_now": "open" if open_still else row["status"]}
+            )
+        return found
+
+    # marts.interactions, marts.unattributed_interactions
+
+    @cached_property
+    def conversations(self) -> list[Row]:
+        """Conversations in which a contact wrote before the close of as_of, with whom they count for."""
+        found = []
+        for row in self.tables["conversations"]:
+            wrote = [
+                part["created_at"]
+                for part in self.tables["conversation_parts"]
+                if part["conversation_id"] == row["conversation_id"]
+                and part["author_type"] == "contact"
+                and self.before_close(part["created_at"])
+            ]
+            if row.get("is_deleted") or not self.before_close(row["created_at"]) or not wrote:
+                continue
+            orgs, ambiguous = [self.who(row.get("org_id"))], False
+            if orgs == [None]:
+                members, ambiguous = self.attributed(row.get("contact_id"), max(wrote))
+                orgs = list(members)
+            found.append(
+                row
+                | {
+                    "contact_id": row.get("contact_id"),
+                    "orgs": orgs,
+                    "attribution_ambiguous": ambiguous,
+                    "last_contact_at": max(wrote),
+                    "messages": sum(self.in_window(at, self.settings.interactions.days) for at in wrote),
+                }
+            )
+        return found
+
+    def interactions(self) -> list[Row]:
+        limits = self.settings.interactions
+        detractors = {row["contact_id"] for row in self.answers if row["detractor"]} - {None}
+        found = []
+        for row in self.conversations:
+            rated = row.get("rating") is not None and self.before_close(row["rated_at"])
+            for org_id in row["orgs"]:
+                tier = self.daily.get(str(org_id), {}).get("tier")
+                if row["messages"] and tier in limits.tiers:
+                    contact = row["contact_id"]
+                    found.append(
+                        {
+                            "conversation_id": row["conversation_id"],
+                            "org_id": org_id,
+                            "tier": tier,
+                            "contact_id": contact,
+                            "last_contact_on": self.local(row["last_contact_at"]),
+                            "contact_messages": row["messages"],
+                            "is_unmet_contact": contact is not None and contact not in self._met,
+                            "is_dissatisfied": (rated and row["rating"] <= limits.dissatisfied_max)
+                            or contact in detractors,
+                            "attribution_ambiguous": row["attribution_ambiguous"],
+                        }
+                    )
+        return found
+
+    def unattributed_interactions(self) -> list[Row]:
+        return [
+            {
+                "conversation_id": row["conversation_id"],
+                "contact_id": row["contact_id"],
+                "last_contact_on": self.local(row["last_contact_at"]),
+            }
+            for row in self.conversations
+            if row["messages"] and not row["orgs"]
+        ]
+
+    @cached_property
+    def _client_facing(self) -> set[str]:
+        roles = self.settings.ownership.client_facing_roles
+        return {row["user_id"] for row in self.tables["users"] if row.get("role") in roles}
+
+    @cached_property
+    def _touches(self) -> list[Row]:
+        """E-mails, calls and meetings of client-facing people before the close of as_of, not automated."""
+        return [
+            row
+            for row in self.tables["engagements"]
+            if row["type"] in TOUCHES
+            and row.get("user_id") in self._client_facing
+            and not row.get("is_automated")
+            and not row.get("is_deleted")
+            and self.before_close(row["occurred_at"])
+        ]
+
+    @cached_property
+    def _met(self) -> set[str]:
+        return {row["contact_id"] for row in self._touches}
+
+    # marts.ownership_crossovers, kind contact
+
+    def _owner_at(self, contact: Row, moment: datetime) -> str | None:
+        history = [row for row in self.tables["contact_owners"] if row["contact_id"] == contact["contact_id"]]
+        if not history:
+            owner: str | None = contact.get("owner_id")
+            return owner
+        before = [row for row in history if row["valid_from"] is None or row["valid_from"] <= moment]
+        if not before:
+            return None
+        return max(before, key=lambda row: row["valid_from"] or ALWAYS).get("owner_id")
+
+    def ownership_crossovers(self) -> list[Row]:
+        found = []
+        for contact in self.tables["contacts"]:
+            wrote = [
+                row
+                for row in self._touches
+                if row["contact_id"] == contact["contact_id"]
+                and row.get("direction") != "inbound"
+                and (row.get("direction") == "outbound" or row["type"] != "email")
+                and self.in_window(row["occurred_at"], self.settings.ownership.days)
+            ]
+            crossing = [row for row in wrote if self._owner_at(contact, row["occurred_at"]) != row["user_id"]]
+            people = sorted({row["user_id"] for row in wrote})
+            if crossing and len(people) > 1:
+                found.append(
+                    {
+                        "kind": "contact",
+                        "subject_id": contact["contact_id"],
+                        "contact_id": contact["contact_id"],
+                        "owner_id": self._owner_at(contact, self.last_moment),
+                        "crossing_users": sorted({row["user_id"] for row in crossing}),
+                        "people": people,
+                        "last_on": self.local(max(row["occurred_at"] for row in crossing)),
+                    }
+                )
+        return found
+
 
 def expected(
     world: World, as_of: date, known_at: date | None = None, settings: Settings | None = None
@@ -955,4 +1272,8 @@ MARTS = (
     "mrr_movements_by_org",
     "mrr_waterfall",
     "retention",
+    "churn_flags",
+    "interactions",
+    "unattributed_interactions",
+    "ownership_crossovers",
 )

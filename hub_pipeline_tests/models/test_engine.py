@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from hub_pipeline.models import ModelError, build, checks_of, load_catalog, run_checks
-from hub_pipeline.models.engine import day_close, fill_inputs, stage
+from hub_pipeline.models.engine import comments_of, day_close, fill_inputs, stage
 from hub_pipeline.models.lineage import lineage_of
 from hub_pipeline.models.macros import create_macros
 from hub_pipeline.settings import Settings
@@ -126,21 +126,16 @@ def test_a_restated_day_is_more_rows_not_a_replacement(
     ]
 
 
-def test_views_have_their_order_and_everything_has_its_comment(
-    folder: Path, connection: duckdb.DuckDBPyConnection
-) -> None:
+def test_views_have_their_order(folder: Path, connection: duckdb.DuckDBPyConnection) -> None:
     build(connection, DAY, models=load_catalog(folder))
     assert rows(connection, "FROM hub.sizes") == [("b", "small"), ("a", "large")]
-    assert rows(
-        connection,
-        "SELECT comment FROM duckdb_columns() WHERE schema_name = 'marts' AND column_name = 'org_id'",
-    ) == [("the organisation's id",)]
-    assert rows(connection, "SELECT comment FROM duckdb_views() WHERE schema_name = 'hub'") == [
-        ("The newest day.",)
-    ]
-    assert rows(connection, "SELECT comment FROM duckdb_tables() WHERE schema_name = 'marts'") == [
-        ("Seats of each organisation.",)
-    ]
+
+
+def test_the_words_of_a_contract_are_the_comments_of_its_table(folder: Path) -> None:
+    comments = comments_of(load_catalog(folder))
+    assert comments["marts.sizes"][""] == "Seats of each organisation."
+    assert comments["marts.sizes"]["org_id"] == "the organisation's id"
+    assert comments["hub.sizes"][""] == "The newest day."
 
 
 def test_a_column_that_the_contract_gains_is_added_and_older_days_have_null(

@@ -102,7 +102,7 @@ def test_assets_carry_row_counts_lineage_and_check_results(published: tuple[Envi
         with dg.DagsterInstance.get() as instance:
             event = instance.get_latest_materialization_event(dg.AssetKey(["marts", "organisation_daily"]))
             raw = instance.get_latest_materialization_event(dg.AssetKey(["raw_hubspot", "deals"]))
-            key = dg.AssetCheckKey(dg.AssetKey(["marts", "organisation_daily"]), "unique")
+            key = dg.AssetCheckKey(dg.AssetKey(["marts", "organisation_daily"]), "contract")
             check = instance.event_log_storage.get_asset_check_execution_history(key, limit=1)[0]
     finally:
         del os.environ["DAGSTER_HOME"]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import pytest
 
-from hub_pipeline.models import catalog, run_model
-from hub_pipeline.models.engine import model_parameters
-from hub_pipeline.sources.billing.identity import RULES
+from hub_pipeline.models import catalog, run_model, stage
+from hub_pipeline.models.engine import model_parameters, run_models
+from hub_pipeline.models.macros import create_macros
+from hub_pipeline.sources.billing.identity import RULES, UNMATCHED
 from hub_pipeline.warehouse.mapping import create_mapped_views
-from hub_pipeline_tests.sources.billing_folder import SUBSCRIPTIONS, BillingFolder
+from hub_pipeline_tests.sources.billing_folder import ITEMS, SUBSCRIPTIONS, BillingFolder
+from hub_pipeline_tests.sources.billing_marts import build_billing
 
 EARLY = datetime(2025, 1, 1)
 ORGANISATIONS = "id, organisation_id, domain, stripe_id, _recorded_at"
@@ -90,6 +92,13 @@ def test_each_rule_matches_what_it_says_and_the_first_that_names_one_organisatio
         },
     }  # fmt: skip
     assert {rule for _, rule in found.values()} == set(RULES)
+    why = {customer: reason for customer, reason in matched(billing, "customer_id, reason") if reason}
+    assert why == {
+        **dict.fromkeys(("ambiguous", "ambiguous_domain"), "ambiguous"),
+        "nowhere": "reference_unknown",
+        **dict.fromkeys(("shared_1", "shared_2", "free_mail", "only_here"), "no_reference"),
+    }
+    assert set(why.values()) == set(UNMATCHED)
 
 
 def test_unmatched_customers_are_listed_with_a_hint_that_never_matches(billing: BillingFolder) -> None:
@@ -224,3 +233,104 @@ def test_the_identity_file_says_who_pays_for_whom_and_which_organisations_are_on
         ("502", "501", datetime(2026, 3, 1), closed, 12, closed),
     ]
     assert billing.rows("SELECT loser_org_id, winner_org_id FROM inputs.org_merges") == [("600", "501")]
+
+
+def test_unmatched_customers_are_published_with_their_reason_until_they_are_matched(
+    billing: BillingFolder,
+) -> None:
+    hubspot(billing, ("501", "", "", "", EARLY), ("502", "", "", "", datetime(2026, 10, 15)))
+    billing.put("customers__2026-10-31__delta.csv", [
+        "customer_id,name,organisation_ref,created_at,updated_at",
+        "c1,One,501,2026-01-01,2026-01-01",
+        "c2,Two,502,2026-02-01,2026-02-01",
+        "c3,Three,,2026-02-01,2026-02-01",
+    ])  # fmt: skip
+    billing.put("subscriptions__2026-10-31__delta.csv", [
+        SUBSCRIPTIONS, *(f"s{n},c{n},active,USD,2026-03-01,2026-03-01" for n in (1, 2, 3)),
+    ])  # fmt: skip
+    billing.put("subscription_items__2026-10-31__delta.csv", [
+        ITEMS, *(f"i{n},s{n},seat,{n}0,100,month,2026-03-01,2026-03-01" for n in (1, 2, 3)),
+    ])  # fmt: skip
+    billing.run()
+    billing.connection.execute("DROP TABLE raw_hubspot.organisations")
+    create_mapped_views(billing.connection, billing.settings)
+    build_billing(billing, date(2026, 9, 30), "organisation_daily")
+    organisations = catalog().models["inputs.organisations"]
+    run_model(billing.connection, organisations, model_parameters(None, None, billing.settings))
+    stage(billing.connection, billing.settings)
+    wanted = ["marts.organisation_daily", "marts.unmatched_customers"]
+    for day in (date(2026, 9, 30), date(2026, 10, 31)):
+        models = [*catalog().layer("intermediate"), *(catalog()[name] for name in wanted)]
+        run_models(billing.connection, models, model_parameters(day, day, billing.settings))
+    assert billing.rows(
+        "SELECT as_of, org_id, name, reason, state, seats, mrr FROM marts.unmatched_customers ORDER BY ALL"
+    ) == [
+        (date(2026, 9, 30), "billing:c2", "Two", "reference_unknown", "paying", 20, 20),
+        (date(2026, 9, 30), "billing:c3", "Three", "no_reference", "paying", 30, 30),
+        (date(2026, 10, 31), "billing:c3", "Three", "no_reference", "paying", 30, 30),
+    ]
+
+
+def parents(billing: BillingFolder) -> list[tuple[object, ...]]:
+    """Rows of inputs.org_parents, by organisation and clocks."""
+    billing.connection.execute(
+        "CREATE SCHEMA IF NOT EXISTS raw_hubspot; CREATE TABLE IF NOT EXISTS raw_hubspot.associations (from_object VARCHAR, "
+        "to_object VARCHAR, from_id VARCHAR, to_id VARCHAR, type_id VARCHAR, label VARCHAR, _changed_at TIMESTAMP, "
+        "_deleted_at TIMESTAMP, _recorded_at TIMESTAMP); DROP TABLE IF EXISTS raw_hubspot.organisations"
+    )
+    create_mapped_views(billing.connection, billing.settings)
+    create_macros(billing.connection)
+    model = catalog().models["inputs.org_parents"]
+    run_model(billing.connection, model, model_parameters(None, None, billing.settings))
+    return billing.rows(
+        "SELECT org_id, parent_org_id, valid_from, valid_to, recorded_at FROM inputs.org_parents ORDER BY recorded_at, org_id"
+    )
+
+
+def test_the_parent_customer_is_the_parent_where_hubspot_names_none(billing: BillingFolder) -> None:
+    hubspot(billing, *((name, "", "", "", EARLY) for name in ("501", "502", "503")))
+    billing.put("customers__2026-10-31__delta.csv", [
+        "customer_id,organisation_ref,parent_customer_ref,created_at,updated_at",
+        "top,501,,2026-01-01,2026-01-01",
+        "child,502,top,2026-02-01,2026-02-01",
+        "same,501,top,2026-02-01,2026-02-01",  # its parent is its own organisation
+        "lost,503,nobody,2026-02-01,2026-02-01",
+        "new,,child,2026-03-01,2026-03-01",
+        "child,502,,2026-02-01,2026-06-01",
+    ])  # fmt: skip
+    billing.run()
+    february, march, june = (datetime(2026, month, 1) for month in (2, 3, 6))
+    assert parents(billing) == [
+        ("502", "501", february, None, february),
+        ("billing:new", "502", march, None, march),
+        ("502", None, june, None, june),
+    ]
+    checks = catalog().models["inputs.org_parents"].contract.checks
+    check = next(check for check in checks if check.name == "parent_customers_are_known")
+    assert billing.rows(check.sql) == [("crm", "lost", "nobody")]
+
+
+def test_the_parent_of_a_customer_follows_its_match_and_gives_way_to_hubspot(billing: BillingFolder) -> None:
+    spring, summer = datetime(2026, 4, 1), datetime(2026, 7, 1)
+    hubspot(billing, ("501", "", "", "", EARLY), ("502", "", "", "", spring))
+    billing.put("customers__2026-10-31__delta.csv", [
+        "customer_id,organisation_ref,parent_customer_ref,created_at,updated_at",
+        "top,501,,2026-01-01,2026-01-01", "child,502,top,2026-02-01,2026-02-01",
+    ])  # fmt: skip
+    billing.run()
+    february = datetime(2026, 2, 1)
+    before = [
+        ("billing:child", "501", february, None, february),
+        ("502", "501", february, None, spring),
+        ("billing:child", None, february, february, spring),
+    ]
+    assert parents(billing) == before
+    billing.connection.execute(
+        "INSERT INTO raw_hubspot.associations VALUES ('organisations', 'organisations', '502', '503', '1', $label, $at, NULL, $at)",
+        {"label": billing.settings.hubspot.parent_labels[0], "at": summer},
+    )
+    assert parents(billing) == [
+        *before,
+        ("502", "503", None, None, summer),
+        ("502", None, february, february, summer),
+    ]

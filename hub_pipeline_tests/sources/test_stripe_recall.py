@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
+import tempfile
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from hub_pipeline.demo.stripe_server import VERSIONS, StripeAccount
 from hub_pipeline_tests.sources.stripe_house import START, StripeHouse, days_between
@@ -87,6 +90,28 @@ def test_weeks_full_of_changes_are_told_without_a_gap(tmp_path: Path, version: s
     live_through(house, random.Random(version), nights=8, most=20)
     require_recall(house)
     house.close()
+
+
+@pytest.mark.slow
+@settings(
+    max_examples=10, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)  # fmt: skip
+@given(
+    draw=st.randoms(use_true_random=False),
+    nights=st.integers(1, 3),
+    most=st.integers(1, 8),
+    version=st.sampled_from(VERSIONS),
+)
+def test_no_sequence_of_changes_and_nights_loses_a_seat(
+    draw: random.Random, nights: int, most: int, version: str
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        house = StripeHouse(Path(folder), StripeAccount(START, version))
+        try:
+            live_through(house, draw, nights, most)
+            require_recall(house)
+        finally:
+            house.close()
 
 
 @pytest.mark.slow

@@ -27,6 +27,14 @@ from hub_pipeline.errors import ConfigurationError, DataRefusedError, WarehouseE
 from hub_pipeline.report.privacy import erase_and_print, erase_person, print_personal_data
 from hub_pipeline.settings import Environment, Settings
 from hub_pipeline.sources.hubspot.streams import associations_stream
+from hub_pipeline.sources.intercom.streams import (
+    contacts_stream,
+    conversation_parts_stream,
+    conversations_stream,
+    deleted_conversations_stream,
+    tickets_stream,
+)
+from hub_pipeline.sources.stripe.streams import list_stream
 from hub_pipeline.warehouse.database import Warehouse
 from hub_pipeline.warehouse.erase import Erasure, erase, find_person, leftovers
 from hub_pipeline.warehouse.fingerprint import fingerprint
@@ -199,6 +207,10 @@ def texts(folder: Path) -> Iterator[tuple[str, bytes]]:
         yield layer, path.read_bytes()
         if path.name.endswith(".zst"):
             yield layer, zstandard.ZstdDecompressor().stream_reader(path.read_bytes()).read()
+        elif path.suffix == ".parquet":
+            with duckdb.connect() as connection:
+                rows = connection.execute(f"SELECT to_json(t)::VARCHAR FROM read_parquet('{path}') AS t")
+                yield layer, "\n".join(row[0] for row in rows.fetchall()).encode()
         elif path.suffix == ".duckdb":
             with duckdb.connect(str(path), read_only=True) as connection:
                 for schema, table in connection.execute(
@@ -336,6 +348,117 @@ def test_what_is_made_again_from_landing_is_the_same_without_the_person(world: P
         rebuild(Warehouse.in_folder(world), lock)
     assert raw() == before
     assert layers_with(world, *NEEDLES) == {"billing"}
+
+
+#: In the 1,700,000,000s, as Intercom and Stripe write times.
+SECOND = 1_780_000_000
+
+
+def intercom_talk(id: str, *people: str, **more: Any) -> dict[str, Any]:
+    """A conversation or ticket of some contacts."""
+    return {
+        "id": id,
+        "contacts": {"contacts": [{"id": one} for one in people]},
+        "created_at": SECOND,
+        "updated_at": SECOND,
+        **more,
+    }
+
+
+def test_conversations_tickets_merges_and_what_stripe_said_are_cleaned_and_others_keep_theirs(
+    tmp_path: Path,
+) -> None:
+    older = "5f0colderjane"
+    person = {"id": VISITOR, "email": ADDRESS, "name": f"Jane {NAME}", "created_at": SECOND}
+    history = [{"source_contact_id": older, "merged_at": SECOND}]
+    rating = {"rating": 1, "remark": REMARK, "created_at": SECOND}
+    parts = [("t1", VISITOR), ("t2", VISITOR), ("t2", "other"), ("t3", "other")]
+    payload = {"id": "cus_1", "name": f"Jane {NAME}", "email": ADDRESS, "metadata": {"org": "501"}}
+    namesake = {"id": "cus_2", "name": f"Jane {NAME}", "email": "c1@other.example"}
+    with run(tmp_path) as one:
+        one.take(
+            contacts_stream(),
+            [{**person, "merge_history": history}, {"id": "other", "email": "c1@other.example"}],
+        )
+        one.take(
+            conversations_stream(),
+            [
+                intercom_talk("t1", VISITOR, title=f"{NAME} alone", conversation_rating=rating),
+                intercom_talk("t2", VISITOR, "other", title=f"{NAME} and more", conversation_rating=rating),
+                intercom_talk("t3", "other", title="others"),
+                intercom_talk("t4", "other", older, title=f"{NAME} was second"),
+            ],
+        )
+        one.take(deleted_conversations_stream(), [{"id": "t1", "deleted_at": SECOND + 9}])
+        one.take(
+            tickets_stream(),
+            [
+                intercom_talk("77", VISITOR, ticket_attributes={"_default_title_": f"{NAME} asks"}),
+                intercom_talk("78", "other", VISITOR, ticket_attributes={"_default_title_": REMARK}),
+            ],
+        )
+        one.take(
+            conversation_parts_stream(),
+            [
+                {"conversation_id": talk, "part_id": str(i), "author_type": "user", "author_id": author}
+                for i, (talk, author) in enumerate(parts)
+            ],
+        )
+        one.take(
+            list_stream("customers"),
+            [{"id": c["id"], "created": SECOND, "payload": c} for c in (payload, namesake)],
+        )
+        folder = one.warehouse.stripe_root
+        folder.mkdir()
+        night = folder / "customers__2026-10-31__1-x.parquet"
+        rows = [(c["id"], c["name"], c["email"]) for c in (payload, namesake)]
+        one.connection.execute(
+            f"COPY (FROM (VALUES {', '.join(map(str, rows))}) AS t(customer_id, name, email)) "
+            f"TO '{night}' (FORMAT parquet)"
+        )
+
+    def raw() -> dict[str, list[Any]]:
+        queries = {
+            "contacts": "SELECT id FROM raw_intercom.contacts",
+            "merges": "SELECT loser_id FROM raw_intercom.contact_merges",
+            "conversations": "SELECT id, contact_id, contact_ids, title, remark, rating FROM raw_intercom.conversations",
+            "tickets": "SELECT id, contact_id, contact_ids, title FROM raw_intercom.tickets",
+            "parts": "SELECT conversation_id, author_id FROM raw_intercom.conversation_parts",
+            "stripe": "SELECT id, payload->>'name', payload->>'email', payload->>'$.metadata.org' FROM raw_stripe.customers",
+        }
+        with Warehouse.in_folder(tmp_path).connect_read_only() as build:
+            return {
+                name: build.execute(f"{query} ORDER BY ALL").fetchall() for name, query in queries.items()
+            }
+
+    assert erased(tmp_path, emails=[ADDRESS]).found
+    clean = raw()
+    assert clean == {
+        "contacts": [("other",)],
+        "merges": [],
+        "conversations": [
+            ("t2", "other", ["other"], None, None, 1),
+            ("t3", "other", ["other"], "others", None, None),
+            ("t4", "other", ["other"], None, None, None),
+        ],
+        "tickets": [("78", "other", ["other"], None)],
+        "parts": [("t2", "[erased]"), ("t2", "other"), ("t3", "other")],
+        "stripe": [
+            ("cus_1", "[erased]", "[erased]", "501"),
+            ("cus_2", f"Jane {NAME}", "c1@other.example", None),
+        ],
+    }
+    with duckdb.connect() as connection:
+        assert connection.execute(f"FROM read_parquet('{night}') ORDER BY 1").fetchall() == [
+            ("cus_1", "[erased]", "[erased]"),
+            ("cus_2", f"Jane {NAME}", "c1@other.example"),
+        ], "of two customers of one name only the one with the address is this person"
+    assert night.stat().st_mode & 0o777 == 0o600
+    assert layers_with(tmp_path, ADDRESS, VISITOR, older, REMARK) == set()
+    (tmp_path / "build.duckdb").unlink()
+    with RunLock(tmp_path) as lock:
+        rebuild(Warehouse.in_folder(tmp_path), lock)
+    assert raw() == clean, "made again from landing it is the same"
 
 
 @pytest.mark.slow

@@ -48,6 +48,15 @@ def test_every_column_of_a_model_that_sounds_personal_is_declared() -> None:
         ("raw_hubspot", "emails", "hs_email_text", True),
         ("raw_hubspot", "deals", "amount", False),
         ("raw_billing", "quarantine", "raw_line", True),
+        ("raw_billing", "customers", "email", True),
+        ("raw_stripe", "customers", "payload", True),
+        ("raw_stripe", "events", "previous", True),
+        ("raw_stripe", "events", "type", False),
+        ("raw_intercom", "contact_merges", "loser_id", True),
+        ("raw_intercom", "conversations", "contact_ids", True),
+        ("raw_intercom", "tickets", "title", True),
+        ("raw_intercom", "tickets", "state", False),
+        ("raw_hubspot", "users", "email", True),
         ("marts", "interactions", "contact_name", True),
         ("marts", "seat_growth", "name", False),
         ("staging", "contacts", "name", True),
@@ -100,4 +109,6 @@ def test_a_source_that_was_left_out_is_named_and_what_was_read_earlier_that_day_
 def test_a_source_that_does_not_exist_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"no source 'hubsport'.*Nothing was read"):
         execute(Settings(), Environment(data_dir=tmp_path), only="hubsport")
+    with pytest.raises(ConfigurationError, match=r"set INTERCOM_ACCESS_TOKEN.*Nothing was read"):
+        execute(Settings(), Environment(data_dir=tmp_path), only="intercom")
     assert not list(tmp_path.iterdir())

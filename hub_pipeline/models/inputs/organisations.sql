@@ -22,23 +22,24 @@ WITH matches AS (
         lead(recorded_at) OVER (PARTITION BY source, customer_id ORDER BY recorded_at) AS next_recorded_at
     FROM raw_billing.customer_matches
 ), instants AS (
-    SELECT source, customer_id, org_id, recorded_at, false AS is_over
+    SELECT source, customer_id, org_id, reason, recorded_at, false AS is_over
     FROM matches
     WHERE matched_by = 'none'
     UNION
-    SELECT m.source, m.customer_id, m.org_id, c._recorded_at, false
+    SELECT m.source, m.customer_id, m.org_id, m.reason, c._recorded_at, false
     FROM matches AS m
     INNER JOIN raw_billing.customers_versions AS c ON c.source = m.source AND c.customer_id = m.customer_id
     WHERE m.matched_by = 'none' AND c._recorded_at > m.recorded_at
         AND (m.next_recorded_at IS NULL OR c._recorded_at < m.next_recorded_at)
     UNION
-    SELECT source, customer_id, org_id, next_recorded_at, true
+    SELECT source, customer_id, org_id, CAST(NULL AS VARCHAR), next_recorded_at, true
     FROM matches
     WHERE matched_by = 'none' AND next_org_id <> org_id
 ), customers AS (
     SELECT
         i.org_id,
         c.name,
+        i.reason AS unmatched_reason,
         c.created_at,
         i.is_over OR coalesce(c._deleted_at IS NOT NULL, false) AS is_deleted,
         i.recorded_at
@@ -58,6 +59,7 @@ SELECT
     h.members_active,
     h.pending_true_up_mrr,
     h.record_url AS hubspot_url,
+    CAST(NULL AS VARCHAR) AS unmatched_reason,
     h.created_at,
     h._archived_at IS NOT NULL OR h._deleted_at IS NOT NULL OR h._merged_into IS NOT NULL AS is_deleted,
     h._recorded_at AS recorded_at
@@ -74,6 +76,7 @@ SELECT
     CAST(NULL AS BIGINT) AS members_active,
     CAST(NULL AS DECIMAL(18,2)) AS pending_true_up_mrr,
     CAST(NULL AS VARCHAR) AS hubspot_url,
+    unmatched_reason,
     created_at,
     is_deleted,
     recorded_at

@@ -3,7 +3,7 @@ description: >
   What the steps of MRR mean, at three grains: account over the metrics period, account on a day of it, organisation
   over the period. Amounts are signed. fx: the opening MRR at the closing rate less the same at the opening rate.
   paused, resumed: subscriptions that went into or came out of a pause. transfer_in, transfer_out: MRR that moved with
-  the start of a joint plan (the child's of the day before), between organisations, and between accounts when child and
+  the start of a joint plan (the child's of the day before, at the closing rate), between organisations, and between accounts when child and
   payer have different roots. What remains is one movement: below 0 churn when nothing is left (no MRR, nothing paused,
   nothing handed over to a joint plan), else contraction; above 0 new when it opened with nothing and never had MRR at
   an earlier close, reactivation when it opened with nothing and had, else expansion. Movements of 0 have no row.
@@ -17,19 +17,46 @@ columns:
   opening: {type: "DECIMAL(18,2)", meaning: "MRR of the whole entity before", not_null: true}
   closing: {type: "DECIMAL(18,2)", meaning: "MRR of the whole entity after", not_null: true}
 ---*/
-WITH crossing AS (
+WITH moved AS (
     SELECT
-        child.root_org_id AS child_account_id,
-        payer.root_org_id AS payer_account_id,
         t.child_org_id,
         t.payer_org_id,
         t.starts_on,
-        t.mrr
+        p.closing_on,
+        i.currency,
+        i.mrr_native
     FROM intermediate.seat_transfers AS t
-    INNER JOIN intermediate.hierarchy AS child ON t.child_org_id = child.org_id
-    INNER JOIN intermediate.hierarchy AS payer ON t.payer_org_id = payer.org_id
     CROSS JOIN intermediate.metrics_period AS p
-    WHERE t.starts_on > p.opening_on AND t.starts_on <= p.closing_on AND t.mrr <> 0
+    INNER JOIN intermediate.subscription_intervals AS i
+        ON
+            t.child_org_id = i.org_id
+            AND i.from_on < t.starts_on
+            AND (i.to_on IS NULL OR i.to_on >= t.starts_on)
+    WHERE t.starts_on > p.opening_on AND t.starts_on <= p.closing_on AND i.is_running AND i.mrr_native <> 0
+),
+rated AS (
+    SELECT
+        m.*,
+        CASE WHEN m.currency = $reporting_currency THEN CAST(1 AS DECIMAL(18, 8)) ELSE d.rate END AS rate_of_day,
+        CASE WHEN m.currency = $reporting_currency THEN CAST(1 AS DECIMAL(18, 8)) ELSE c.rate END AS rate_of_closing
+    FROM moved AS m
+    LEFT JOIN intermediate.fx_intervals AS d
+        ON m.currency = d.currency AND d.from_on <= m.starts_on AND (d.to_on IS NULL OR d.to_on > m.starts_on)
+    LEFT JOIN intermediate.fx_intervals AS c
+        ON m.currency = c.currency AND c.from_on <= m.closing_on AND (c.to_on IS NULL OR c.to_on > m.closing_on)
+),
+crossing AS (
+    SELECT
+        child.root_org_id AS child_account_id,
+        payer.root_org_id AS payer_account_id,
+        r.child_org_id,
+        r.payer_org_id,
+        r.starts_on,
+        CAST(round(r.mrr_native * r.rate_of_day, 2) AS DECIMAL(18, 2)) AS mrr_of_day,
+        CAST(round(r.mrr_native * r.rate_of_closing, 2) AS DECIMAL(18, 2)) AS mrr
+    FROM rated AS r
+    INNER JOIN intermediate.hierarchy AS child ON r.child_org_id = child.org_id
+    INNER JOIN intermediate.hierarchy AS payer ON r.payer_org_id = payer.org_id
 ),
 transfers AS (
     SELECT 'organisation' AS grain, c.payer_org_id AS entity_id, p.closing_on AS day, c.mrr AS amount
@@ -50,11 +77,11 @@ transfers AS (
     CROSS JOIN intermediate.metrics_period AS p
     WHERE c.payer_account_id <> c.child_account_id
     UNION ALL
-    SELECT 'account_day' AS grain, payer_account_id AS entity_id, starts_on AS day, mrr AS amount
+    SELECT 'account_day' AS grain, payer_account_id AS entity_id, starts_on AS day, mrr_of_day AS amount
     FROM crossing
     WHERE payer_account_id <> child_account_id
     UNION ALL
-    SELECT 'account_day' AS grain, child_account_id AS entity_id, starts_on AS day, -mrr AS amount
+    SELECT 'account_day' AS grain, child_account_id AS entity_id, starts_on AS day, -mrr_of_day AS amount
     FROM crossing
     WHERE payer_account_id <> child_account_id
 ),

@@ -15,6 +15,7 @@ columns:
   members_active: {type: BIGINT, meaning: "members who used the product lately; compared with seats"}
   pending_true_up_mrr: {type: "DECIMAL(18,2)", meaning: "MRR that a pending true-up would add, reporting currency"}
   hubspot_url: {type: VARCHAR, meaning: "address of the record"}
+  unmatched_reason: {type: VARCHAR, meaning: "why no organisation of the CRM answers to this billing customer; empty = it is none", accepted: [ambiguous, reference_unknown, no_reference]}
   created_at: {type: TIMESTAMP, meaning: "instant the record was created in its source"}
   is_deleted: {type: BOOLEAN, meaning: "the record is gone from its source from this version on", not_null: true}
   recorded_at: {type: TIMESTAMP, meaning: "instant the row became known", not_null: true}
@@ -31,6 +32,7 @@ WITH completed AS (
         members_active,
         pending_true_up_mrr,
         hubspot_url,
+        lower(nullif(trim(unmatched_reason), '')) AS unmatched_reason,
         created_at,
         coalesce(is_deleted, false) AS is_deleted,
         coalesce(recorded_at, created_at, TIMESTAMP '1970-01-01') AS recorded_at
@@ -47,6 +49,7 @@ SELECT
     members_active,
     pending_true_up_mrr,
     hubspot_url,
+    unmatched_reason,
     created_at,
     is_deleted,
     recorded_at
@@ -64,6 +67,7 @@ QUALIFY
             members_active DESC,
             pending_true_up_mrr DESC,
             hubspot_url DESC,
+            unmatched_reason DESC,
             created_at DESC,
             is_deleted DESC
     ) = 1

@@ -25,6 +25,13 @@ RULES: dict[str, str] = {
     "none": "nothing matches",
 }
 
+#: Why nothing matches, where HubSpot has organisations: name -> what it means.
+UNMATCHED: dict[str, str] = {
+    "ambiguous": "a rule names several organisations",
+    "reference_unknown": "it has a reference, and no organisation answers to it",
+    "no_reference": "it has none",
+}
+
 _RANK = {name: rank for rank, name in enumerate(RULES)}
 
 _NEVER = "TIMESTAMP '9999-12-31'"
@@ -45,12 +52,12 @@ FROM (
 COMMENT ON VIEW raw_billing.subscription_names IS
 'Id of each subscription beyond its billing system: its own, or <source>:<id> where another system had that id before.';
 CREATE OR REPLACE VIEW raw_billing.customer_organisations AS
-SELECT source, customer_id, org_id, matched_by, hint_org_id, hint FROM raw_billing.customer_matches
+SELECT source, customer_id, org_id, matched_by, reason, hint_org_id, hint FROM raw_billing.customer_matches
 QUALIFY row_number() OVER (PARTITION BY source, customer_id ORDER BY recorded_at DESC) = 1;
 COMMENT ON VIEW raw_billing.customer_organisations IS
 'Organisation of each customer that billing names, as known now; matched_by is a rule of docs/billing.md, or none.';
 CREATE OR REPLACE VIEW raw_billing.unmatched_customers AS
-SELECT o.source, o.customer_id, o.org_id, c.name, c.email, c.organisation_ref, o.hint_org_id, o.hint
+SELECT o.source, o.customer_id, o.org_id, c.name, c.email, c.organisation_ref, o.reason, o.hint_org_id, o.hint
 FROM raw_billing.customer_organisations AS o
 LEFT JOIN raw_billing.customers_current AS c ON c.source = o.source AND c.customer_id = o.customer_id
 WHERE o.matched_by = 'none';
@@ -60,7 +67,7 @@ COMMENT ON VIEW raw_billing.unmatched_customers IS
 
 _VERSIONS = """
 CREATE TABLE IF NOT EXISTS raw_billing.customer_matches (
-    source VARCHAR, customer_id VARCHAR, org_id VARCHAR, matched_by VARCHAR, hint_org_id VARCHAR, hint VARCHAR,
+    source VARCHAR, customer_id VARCHAR, org_id VARCHAR, matched_by VARCHAR, reason VARCHAR, hint_org_id VARCHAR, hint VARCHAR,
     recorded_at TIMESTAMP);
 COMMENT ON TABLE raw_billing.customer_matches IS
 'Organisation of each customer as known from recorded_at on; made from raw by every run.';
@@ -164,6 +171,21 @@ matched AS (
     SELECT source, customer_id, since, rank, org_id FROM ranked
     QUALIFY row_number() OVER (PARTITION BY source, customer_id, since ORDER BY rank NULLS LAST) = 1
 ),
+unmatched AS (
+    SELECT * FROM matched WHERE rank IS NULL
+),
+ambiguous AS (
+    SELECT DISTINCT u.source, u.customer_id, u.since
+    FROM unmatched AS u JOIN named AS n ON n.source = u.source AND n.customer_id = u.customer_id
+        AND n.known_from <= u.since AND n.known_to > u.since
+    GROUP BY u.source, u.customer_id, u.since, n.rank HAVING count(DISTINCT n.org_id) > 1
+),
+referring AS (
+    SELECT DISTINCT u.source, u.customer_id, u.since
+    FROM unmatched AS u JOIN wanted AS w ON w.source = u.source AND w.customer_id = u.customer_id
+        AND w.known_from <= u.since AND w.known_to > u.since
+    WHERE w.kind IN ('organisation_id', 'external_id')
+),
 names AS (
     SELECT source, customer_id,
         row_number() OVER (PARTITION BY customer_id ORDER BY known_from, source) = 1 AS is_first FROM sightings
@@ -188,16 +210,22 @@ labelled AS (
             WHEN n.is_first THEN m.customer_id
             ELSE m.source || ':' || m.customer_id END) AS org_id,
         CASE m.rank {" ".join(f"WHEN {rank} THEN {literal(name)}" for name, rank in _RANK.items())} ELSE 'none' END
-            AS matched_by
+            AS matched_by,
+        CASE WHEN m.rank IS NOT NULL OR h.known_from IS NULL OR h.known_from > m.since THEN NULL
+            WHEN a.since IS NOT NULL THEN 'ambiguous'
+            WHEN r.since IS NOT NULL THEN 'reference_unknown'
+            ELSE 'no_reference' END AS reason
     FROM matched AS m
+    LEFT JOIN ambiguous AS a ON a.source = m.source AND a.customer_id = m.customer_id AND a.since = m.since
+    LEFT JOIN referring AS r ON r.source = m.source AND r.customer_id = m.customer_id AND r.since = m.since
     JOIN names AS n ON n.source = m.source AND n.customer_id = m.customer_id
     CROSS JOIN hubspot AS h
 )
-SELECT l.source, l.customer_id, l.org_id, l.matched_by, i.org_id, i.hint, l.since
+SELECT l.source, l.customer_id, l.org_id, l.matched_by, l.reason, i.org_id, i.hint, l.since
 FROM (
     SELECT * FROM labelled
-    QUALIFY lag(org_id || matched_by) OVER (PARTITION BY source, customer_id ORDER BY since)
-        IS DISTINCT FROM org_id || matched_by
+    QUALIFY lag(concat_ws('|', org_id, matched_by, reason)) OVER (PARTITION BY source, customer_id ORDER BY since)
+        IS DISTINCT FROM concat_ws('|', org_id, matched_by, reason)
 ) AS l
 LEFT JOIN (
     SELECT * FROM hints QUALIFY row_number() OVER (PARTITION BY source, customer_id ORDER BY hint DESC) = 1

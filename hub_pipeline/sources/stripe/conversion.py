@@ -25,13 +25,11 @@ from hub_pipeline.sources.stripe import rows
 from hub_pipeline.sources.stripe.streams import CONTRACT, SOURCE, ensure
 from hub_pipeline.warehouse import ledger
 from hub_pipeline.warehouse.crashpoints import crash_point
+from hub_pipeline.warehouse.database import Warehouse
 from hub_pipeline.warehouse.landing import LoadContext, fsync_folder, make_private_folder
 from hub_pipeline.warehouse.lock import Fence
 from hub_pipeline.warehouse.raw import StreamResult
 from hub_pipeline.warehouse.sql import ident, idents, literal
-
-#: Below the data folder. Kept for ever: raw_billing can be filled from it anew.
-FOLDER = "stripe"
 
 #: How times are written: naive UTC to the microsecond.
 _TIME = "'%Y-%m-%dT%H:%M:%S.%fZ'"
@@ -57,7 +55,7 @@ def convert(
         LockHeldError: a later run has taken over.
         WarehouseError: the disk is full or the database fails; committed files stay.
     """
-    folder = environment.data_dir / FOLDER
+    folder = Warehouse.in_folder(environment.data_dir).stripe_root
     try:
         make_private_folder(folder)
     except OSError as error:

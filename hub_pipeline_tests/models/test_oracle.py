@@ -1,0 +1,131 @@
+"""The SQL agrees with the oracle, an independent simulation of the rules, and the oracle agrees with the worked cases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hub_pipeline_tests.models.oracle import MARTS, Oracle, expected
+from hub_pipeline_tests.models.random_worlds import Row, Scenario, scenario, scenarios
+from hub_pipeline_tests.models.test_cases import CASES, _matches, _settings
+from hub_pipeline_tests.models.worlds import build_world, rows
+
+#: The natural key of each covered mart.
+KEYS: dict[str, tuple[str, ...]] = {
+    "organisation_daily": ("org_id",),
+    "seat_growth": ("org_id",),
+    "account_seat_growth": ("account_id",),
+    "at_risk": ("org_id",),
+    "nps": (),
+    "mrr_movements": ("account_id", "movement"),
+    "mrr_movements_daily": ("account_id", "day", "movement"),
+    "mrr_movements_by_org": ("org_id", "movement"),
+    "mrr_waterfall": (),
+    "retention": (),
+    "churn_flags": ("subscription_id",),
+    "interactions": ("conversation_id", "org_id"),
+    "unattributed_interactions": ("conversation_id",),
+    "ownership_crossovers": ("subject_id",),
+}
+PARAMETERS = [
+    pytest.param(case, mart, id=f"{case['id']}-{mart}")
+    for case in CASES
+    for mart in case["expected"]
+    if mart in MARTS
+]
+
+
+@pytest.mark.parametrize(("case", "mart"), PARAMETERS)
+def test_the_oracle_gives_what_the_author_of_a_worked_case_wrote_down(
+    case: dict[str, Any], mart: str
+) -> None:
+    known_at = case.get("known_at")
+    oracle = Oracle(
+        case["inputs"],
+        date.fromisoformat(case["as_of"]),
+        date.fromisoformat(known_at) if known_at else None,
+        _settings(case),
+    )
+    actual: list[Row] = getattr(oracle, mart)()
+    wanted = case["expected"][mart]
+    for row in wanted.get("rows", []):
+        assert sum(_matches(candidate, row) for candidate in actual) == 1, (row, actual)
+    for row in wanted.get("absent", []):
+        assert not any(_matches(candidate, row) for candidate in actual), (row, actual)
+    assert len(actual) == wanted.get("count", len(actual)), actual
+
+
+def _keyed(mart: str, table: Sequence[Row]) -> dict[tuple[Any, ...], Row]:
+    found = {tuple(row[name] for name in KEYS[mart]): row for row in table}
+    assert len(found) == len(table), f"two rows of {mart} share a key"
+    return found
+
+
+def _differences(one: Scenario) -> list[str]:
+    """Each row in which SQL and oracle differ: which side has it, or the columns as (oracle, SQL)."""
+    answers = expected(one.world, one.as_of, one.known_at, one.settings)
+    found = []
+    with build_world(one.world, one.as_of.isoformat(), one.known_at.isoformat(), one.settings) as connection:
+        for mart, oracle_rows in answers.items():
+            oracle, sql = _keyed(mart, oracle_rows), _keyed(mart, _sql_rows(connection, mart))
+            for key in sorted({*oracle, *sql}, key=str):
+                if key not in sql:
+                    found.append(f"{mart} {key}: only the oracle has {oracle[key]}")
+                elif key not in oracle:
+                    found.append(f"{mart} {key}: only the SQL has {sql[key]}")
+                else:
+                    columns = {
+                        name: (value, sql[key][name])
+                        for name, value in oracle[key].items()
+                        if value != sql[key][name]
+                    }
+                    if columns:
+                        found.append(f"{mart} {key}: (oracle, SQL) {columns}")
+    return found
+
+
+def _sql_rows(connection: Any, mart: str) -> list[Row]:
+    """The mart's rows; of the crossovers those of contacts, the kind that the oracle knows."""
+    return [row for row in rows(connection, mart) if row.get("kind", "contact") == "contact"]
+
+
+def _assert_agreement(one: Scenario) -> None:
+    differences = _differences(one)
+    assert not differences, "\n".join(
+        [f"as_of {one.as_of}, known_at {one.known_at}, {one.settings.reporting_tz}", *differences[:20]]
+    )
+
+
+def test_sql_and_oracle_agree_on_a_hundred_random_companies() -> None:
+    random = Random(20260630)
+    seeds = [random.randrange(2**32) for _ in range(100)]
+    _assert_agreement(scenario(seeds, "2026-03-29", "Europe/Berlin", 1))
+
+
+@pytest.mark.slow
+@settings(max_examples=25, deadline=None)
+@given(scenarios(companies=120))
+def test_sql_and_oracle_agree_on_thousands_of_random_companies(one: Scenario) -> None:
+    _assert_agreement(one)
+
+
+@pytest.mark.slow
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32))
+def test_sql_and_oracle_agree_on_random_companies_in_one_world_for_each_seed(seed: int) -> None:
+    random = Random(seed)
+    seeds = [random.randrange(2**32) for _ in range(150)]
+    _assert_agreement(
+        scenario(
+            seeds,
+            (date(2026, 1, 1) + timedelta(random.randrange(800))).isoformat(),
+            random.choice(("UTC", "America/New_York", "Europe/Berlin", "Africa/Cairo", "Pacific/Auckland")),
+            random.choice((0, 0, 1, 3, 30)),
+        )
+    )
