@@ -48,6 +48,7 @@ ENGAGEMENTS = (
     "postal_mail",
     "feedback_submissions",
 )
+_CONTACT_LISTS = "SELECT id FROM raw_hubspot.lists WHERE object_type_id = '0-1'"
 _REPLACEMENT = rf"\1{ERASED}\2"
 #: Accounts of colleagues; the books.
 _LEFT_ALONE = {
@@ -152,6 +153,7 @@ def find_person(
         frozenset(shared),
         frozenset(_talks(connection, visitors, "conversations", has)),
         frozenset(_talks(connection, visitors, "tickets", has)),
+        frozenset(_column(connection, _CONTACT_LISTS, {}) if ("raw_hubspot", "lists") in has else ()),
         frozenset(_names(connection, ids | {f"intercom:{one}" for one in visitors}, has)),
     )
 
@@ -258,6 +260,9 @@ def _identities(schema: str, table: str, columns: dict[str, str], tombstones: To
         for side in ("from", "to"):
             hashed = tombstones.hash_sql("contact", f'"{side}_id"')
             result[f"{side}_id"] = f"CASE WHEN {side}_object = '{CONTACTS}' THEN {hashed} END"
+    if name == "raw_hubspot.list_memberships" and "record_id" in columns:
+        hashed = tombstones.hash_sql("contact", "record_id")
+        result["record_id"] = f"CASE WHEN list_id IN ({_CONTACT_LISTS}) THEN {hashed} END"
     if name == "raw_intercom.contact_merges":
         result |= {side: tombstones.hash_sql("intercom", side) for side in ("loser_id", "winner_id")}
     if columns.get("contact_id") == "VARCHAR":
@@ -409,6 +414,7 @@ def _fill_scratch(connection: duckdb.DuckDBPyConnection, person: Person) -> None
         "intercom": person.intercom,
         "conversations": person.conversations,
         "tickets": person.tickets,
+        "lists": person.lists,
     }
     for table, values in single.items():
         connection.execute(
@@ -595,16 +601,10 @@ def _own_rows(schema: str, table: str, columns: dict[str, str]) -> list[str]:
             return [f"object = '{CONTACTS}' AND ({side}_id IN {contacts})" for side in ("loser", "winner")]
         if table in ENGAGEMENTS:
             return [f"({literal(table)}, id) IN {own}"]
-        keys = [key for key in ("id", "record_id") if key in columns]
-        if "object" in columns and keys:
-            return [
-                condition
-                for key in keys
-                for condition in (
-                    f"object = '{CONTACTS}' AND {key} IN {contacts}",
-                    f"(object, {key}) IN {own}",
-                )
-            ]
+        if table == "list_memberships":
+            return [f"list_id IN (SELECT id FROM erasing.main.lists) AND record_id IN {contacts}"]
+        if "object" in columns and "id" in columns:
+            return [f"object = '{CONTACTS}' AND id IN {contacts}", f"(object, id) IN {own}"]
         return [f"contact_id IN {contacts}"] if "contact_id" in columns else []
     if schema == "raw_intercom":
         if table == "contacts":

@@ -43,6 +43,7 @@ class Person:
         shared: (object, id) of those that others have a part in.
         conversations: ids of Intercom conversations that are theirs alone.
         tickets: ids of Intercom tickets that are theirs alone.
+        lists: ids of all HubSpot lists of contacts, whoever is a member.
         names: as the models write them; removed only from rows that name the person by id, and from what Stripe and
             billing say where one of the addresses stands.
     """
@@ -54,6 +55,7 @@ class Person:
     shared: frozenset[tuple[str, str]] = frozenset()
     conversations: frozenset[str] = frozenset()
     tickets: frozenset[str] = frozenset()
+    lists: frozenset[str] = frozenset()
     names: frozenset[str] = frozenset()
 
     def __bool__(self) -> bool:
@@ -290,6 +292,9 @@ def _is_own(value: dict[str, Any], source: str, name: str, person: Person) -> bo
             if value["from_object"] == "contacts":
                 return origin in person.contacts
             return (str(value["from_object"]), origin) in person.own
+        if name == "list_memberships":
+            member = str(row.get("recordId")) if isinstance(row, dict) else ""
+            return str(value.get("list_id")) in person.lists and member in person.contacts
         return (name, one) in person.own
     if source == "intercom":
         if name == "contacts":

@@ -960,27 +960,36 @@ class Oracle:
         ]
         return self._stretches_of(counted)
 
-    def _end_of(self, name: str) -> tuple[datetime, bool, Stretch, str, str | None] | None:
-        """The last end of a subscription: instant, withdrawn or not, what ended, status after it, reason."""
-        last: tuple[datetime, bool, Stretch, str, str | None] | None = None
+    def _end_of(self, name: str) -> tuple[datetime, datetime | None, Stretch, str, str | None] | None:
+        """The last end of a subscription: instant, when it was withdrawn, what ended, status after it, reason."""
+        last: tuple[datetime, datetime | None, Stretch, str, str | None] | None = None
+        before: Stretch | None = None
         alive: Stretch | None = None
         announced: tuple[datetime, Stretch] | None = None
         stretches = self._changes(name)
         for one, following in zip(stretches, [*stretches[1:], None], strict=True):
             if one.is_paid:
                 if announced and one.cancel_at is None and one.start <= announced[0]:
-                    last = (announced[0], True, announced[1], "active", None)
+                    last = (announced[0], one.start, announced[1], "active", announced[1].reason)
                     announced = None
                 alive = one
             elif alive and (one.status in ("canceled", "unpaid") or one.is_running):
-                last = (one.start, False, alive, one.status, one.reason or alive.reason)
+                last = (one.start, None, alive, one.status, one.reason or (before.reason if before else None))
                 alive = announced = None
             if one.cancel_at is not None and alive:
                 announced = (one.cancel_at, one)
             if alive and one.end is not None and (following is None or following.start > one.end):
                 if not one.is_contract or one.end < self.close_of_day:
-                    last = (one.end, False, one, "canceled", one.reason)
+                    ended = following and following.status == "canceled"
+                    last = (
+                        one.end,
+                        None,
+                        one,
+                        "canceled",
+                        (following.reason if ended else None) or one.reason,
+                    )
                 alive = announced = None
+            before = one
         return last
 
     def churn_flags(self) -> list[Row]:
@@ -992,7 +1001,7 @@ class Oracle:
                 continue
             moment, withdrawn, ended, status_after, reason = end
             end_on = self.local(moment)
-            if end_on <= self.as_of - timedelta(self.settings.churn.history_days):
+            if self.local(withdrawn or moment) <= self.as_of - timedelta(self.settings.churn.history_days):
                 continue
             alarm = "cancellation_reverted" if withdrawn else self._false_alarm(name, ended, moment)
             if alarm:
@@ -1000,10 +1009,10 @@ class Oracle:
             elif end_on > self.as_of:
                 state = "scheduled"
             else:
-                state = "reactivated" if self.mrr(ended.org_id, self.as_of) > 0 else "churned"
+                state = "reactivated" if self.is_paying(ended.org_id) else "churned"
             hints = self._hints(ended.org_id, moment) if state in ("scheduled", "churned") else []
-            involuntary = status_after == "unpaid" or reason == "payment_failed"
             free = status_after in ("active", "past_due") and not withdrawn
+            involuntary = status_after == "unpaid" or (reason == "payment_failed" and not free)
             found.append(
                 {
                     "subscription_id": name,
@@ -1013,14 +1022,18 @@ class Oracle:
                     "churn_date": end_on,
                     "days_until_churn": (end_on - self.as_of).days,
                     "churn_type": "involuntary" if involuntary else "to_free" if free else "voluntary",
-                    "mrr_at_risk": self.convert(
-                        self._closes[name].get(min(self.as_of, end_on - DAY)), self.as_of
-                    ),
+                    "mrr_at_risk": self._mrr_at_risk(name, moment),
                     "verification": "needs_review" if hints else "confirmed",
                     "review_hints": hints,
                 }
             )
         return found
+
+    def _mrr_at_risk(self, name: str, end: datetime) -> Decimal | None:
+        held = self._closes[name].get(min(self.as_of, self.local(end) - DAY))
+        if (held is None or not held.is_paid) and end < self.close_of_day:
+            held = [one for one in self.stretches[name] if one.is_paid and one.start < end][-1]
+        return self.convert(held, self.as_of)
 
     def _false_alarm(self, name: str, ended: Stretch, end: datetime) -> str | None:
         """The first reason for which an end is no churn."""
@@ -1099,11 +1112,7 @@ class Oracle:
         """The organisation's domain and those of its contacts' addresses, free mail aside."""
         found = {str(self.record(org_id).get("domain") or "").lower()}
         for row in self.tables["contacts"]:
-            orgs = {
-                self.who(member["org_id"])
-                for member in self._memberships.get(row["contact_id"], ())
-                if self._valid(member, self.last_moment)
-            }
+            orgs, _ = self.attributed(row["contact_id"], self.last_moment)
             if org_id in orgs and not row.get("is_deleted"):
                 found.add(str(row.get("email") or "").strip().lower().partition("@")[2])
         return found - {""} - set(self.settings.matching.free_mail_domains)

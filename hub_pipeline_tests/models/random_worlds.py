@@ -201,7 +201,7 @@ class _Company:
                 "contact_owners",
                 contact_id=contact,
                 owner_id=self.random.choice(("csm1", "csm2", "seller", None)),
-                valid_from=self.instant(-200, -30, -28, -27, -15, -1, 0),
+                valid_from=self.instant(-200, -30, -28, -27, -15, -1, 0) if self.chance(0.9) else None,
             )
 
     def _answer(self, name: str, contacts: list[str], orgs: list[str]) -> None:

@@ -136,6 +136,21 @@ def test_an_unknown_status_stops_the_publication_and_an_unknown_interval_is_show
     ]
 
 
+def test_seats_a_hundred_times_those_before_are_shown_and_count_all_the_same() -> None:
+    seats = {"a": (2, 200), "b": (2, 199), "c": (0, 500), "d": (None, 500)}
+    versions = [
+        VERSION | {"subscription_id": name, "effective_at": f"2026-0{month}-01", "seats": count}
+        for name, counts in seats.items()
+        for month, count in enumerate(counts, start=1)
+    ]
+    with duckdb.connect() as connection:
+        load(connection, {"subscription_versions": versions})
+        results = run_checks(connection, catalog()["staging.subscription_versions"])
+    (found,) = (result for result in results if not result.passed)
+    assert (found.check.name, found.blocks, found.failures) == ("seats_are_plausible", False, 1)
+    assert (found.sample[0]["subscription_id"], found.sample[0]["seats"]) == ("a", 200)
+
+
 def test_a_status_nobody_knows_is_quarantined_with_the_values_that_are_known(tmp_path: Path) -> None:
     rows = [VERSION | {"effective_at": "2026-01-01", "status": status} for status in ("Odd", " Past_Due")]
     (tmp_path / "subscription_versions.ndjson").write_text("".join(json.dumps(row) + "\n" for row in rows))

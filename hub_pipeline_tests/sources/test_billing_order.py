@@ -75,12 +75,11 @@ def lines(table: Table, records: dict[str, tuple[str, str]]) -> list[str]:
     """A file of the contract: the first written part of the key tells records apart, a spare column holds the content."""
     named = next(name for name in table.key if table.columns[name].required)
     spare = next(c for c in table.columns.values() if is_spare(table, c))
-    columns = [c for c in table.columns.values() if c.required or c.name == spare.name]
+    # An item that is not metered needs a quantity, too.
+    columns = [c for c in table.columns.values() if c.required or c.name in (spare.name, "quantity")]
     written = [",".join([*(c.file_name for c in columns), "updated_at"])]
     for record, (content, updated_at) in records.items():
-        cells = [
-            cell(c, record if c.name == named else content if c is spare else "") for c in columns
-        ]
+        cells = [cell(c, record if c.name == named else content if c is spare else "") for c in columns]
         written.append(",".join([*cells, updated_at]))
     return written
 

@@ -26,7 +26,7 @@ from rich.console import Console
 from hub_pipeline.errors import ConfigurationError, DataRefusedError, WarehouseError
 from hub_pipeline.report.privacy import erase_and_print, erase_person, print_personal_data
 from hub_pipeline.settings import Environment, Settings
-from hub_pipeline.sources.hubspot.streams import associations_stream
+from hub_pipeline.sources.hubspot.streams import associations_stream, list_memberships_stream, lists_stream
 from hub_pipeline.sources.intercom.streams import (
     contacts_stream,
     conversation_parts_stream,
@@ -84,6 +84,7 @@ def hubspot_object(name: str, *properties: str) -> RawStream:
 
 CONTACTS = hubspot_object("contacts", "email", "lastname", "hs_additional_emails")
 EMAILS = hubspot_object("emails", "hs_email_subject", "hs_email_to_email", "hs_email_direction")
+LISTS, MEMBERS = lists_stream(["55", "56"]), list_memberships_stream(["55", "56"])
 DEALS = hubspot_object("deals", "dealname")
 LINKS = associations_stream(PAIRS)
 VISITORS = RawStream(
@@ -152,6 +153,15 @@ def sources(one: Run, contacts: list[dict[str, Any]], jane: bool = True) -> None
             link("contacts", ID, "organisations", "o1"),
         ]
     one.take(LINKS, links, max_shrink=1)
+    one.take(
+        LISTS,
+        [{"listId": "55", "objectTypeId": "0-1"}, {"listId": "56", "objectTypeId": "0-3"}],
+        max_shrink=1,
+    )
+    members = [("55", ID), ("55", "1")] if jane else [("55", "1")]
+    one.take(
+        MEMBERS, [{"list_id": i, "row": {"recordId": r}} for i, r in [*members, ("56", "81")]], max_shrink=1
+    )
     one.take(VISITORS, [{"id": "other", "email": "c1@other.example"}, {"id": VISITOR, "email": ADDRESS}])
     one.take(CONVERSATIONS, TALKS)
 
@@ -294,7 +304,7 @@ def test_a_person_is_in_every_layer_and_after_an_erasure_in_none(world: Path) ->
     environment = Environment(data_dir=world)
     erase_and_print(Settings(), environment, [ADDRESS.upper()], [], Console(file=screen, width=300))
     assert re.search(
-        r"Erased: \d+ rows.* 12 landing files and 1 files of Dagster's history", screen.getvalue()
+        r"Erased: \d+ rows.* 14 landing files and 1 files of Dagster's history", screen.getvalue()
     )
     assert "customers.csv is your own file and still holds the address" in screen.getvalue()
     print_personal_data(environment, Console(file=screen, width=300))
@@ -323,6 +333,9 @@ def test_a_person_is_in_every_layer_and_after_an_erasure_in_none(world: Path) ->
             ("k2", "cc [erased].")
         ]
         assert build.execute("SELECT count(*) FROM raw_hubspot.contacts").fetchall() == [(10,)]
+        assert build.execute(
+            "SELECT list_id, record_id FROM raw_hubspot.list_memberships ORDER BY 1"
+        ).fetchall() == [("55", "1"), ("56", "81")]
         assert build.execute("SELECT comment FROM raw_billing.nps_responses").fetchall() == [("fine",)]
         assert leftovers(build, Tombstones.read(world / "landing")) == {}
         assert build.execute(
@@ -339,7 +352,7 @@ def test_what_is_made_again_from_landing_is_the_same_without_the_person(world: P
                 table: build.execute(
                     f"SELECT * EXCLUDE (_hash) FROM raw_hubspot.{table} ORDER BY ALL"
                 ).fetchall()
-                for table in ("contacts", "emails", "deals", "associations")
+                for table in ("contacts", "emails", "deals", "associations", "list_memberships")
             }
 
     before = raw()

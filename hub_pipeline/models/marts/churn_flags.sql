@@ -27,7 +27,7 @@ columns:
   cancel_reason: {type: VARCHAR, meaning: "reason code of the cancellation, as billing or HubSpot gives it"}
   cancel_comment: {type: VARCHAR, meaning: "reason in the customer's words"}
   recorded_on: {type: DATE, meaning: "local day on which the end became known", not_null: true}
-  mrr_at_risk: {type: "DECIMAL(18,2)", meaning: "MRR of the subscription at the close of as_of, or of the day before the end if that is earlier; reporting currency"}
+  mrr_at_risk: {type: "DECIMAL(18,2)", meaning: "MRR of the subscription at the close of as_of, or of the day before the end if that is earlier; where it was not paid for then (paused, or begun and ended in one day) and the end has passed, of its last paid version; reporting currency"}
   verification: {type: VARCHAR, meaning: "needs_review when scheduled or churned and there is a hint, else confirmed", not_null: true, accepted: [confirmed, needs_review]}
   review_hints: {type: "VARCHAR[]", meaning: "of scheduled and churned rows, in this order. parent_is_paying: its parent or the top of its account pays at the close of as_of. enterprise_deal_in_crm: it has a deal for an enterprise plan that is open, or won within churn.history_days. same_domain_as_paying_org: its domain, or that of a contact's e-mail, is one of another paying organisation, free mail aside. contacts_still_active: a contact wrote in Intercom at or after the end", not_null: true, accepted: [parent_is_paying, enterprise_deal_in_crm, same_domain_as_paying_org, contacts_still_active]}
   evidence_subscription_id: {type: VARCHAR, meaning: "subscription or contract that proves the false alarm"}

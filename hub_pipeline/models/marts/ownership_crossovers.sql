@@ -121,7 +121,7 @@ crossovers AS (
         [r.contact_id] AS contact_ids,
         CAST(NULL AS VARCHAR) AS account_id,
         CAST([] AS VARCHAR[]) AS deal_ids,
-        c.owner_id,
+        CASE WHEN h.contact_id IS NULL THEN c.owner_id ELSE o.owner_id END AS owner_id,
         r.crossing_users,
         r.people,
         r.last_on,
@@ -130,6 +130,12 @@ crossovers AS (
         || array_to_string(r.people, ', ') || ' did within ' || counted(CAST($ownership_days AS INTEGER), 'day') || '.' AS why
     FROM contact_rows AS r
     INNER JOIN intermediate.current_contacts AS c ON r.contact_id = c.contact_id
+    LEFT JOIN with_history AS h ON r.contact_id = h.contact_id
+    LEFT JOIN owners AS o
+        ON
+            r.contact_id = o.contact_id
+            AND o.valid_from < $close_as_of
+            AND (o.valid_to IS NULL OR o.valid_to >= $close_as_of)
     WHERE r.people_count > 1 AND len(r.crossing_users) > 0
     UNION ALL
     SELECT

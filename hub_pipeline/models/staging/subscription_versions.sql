@@ -36,6 +36,18 @@ checks:
       SELECT subscription_id, effective_at, recorded_at, billing_interval
       FROM staging.subscription_versions
       WHERE billing_interval NOT IN ('month', 'quarter', 'year', 'two_years', 'week')
+  - name: seats_are_plausible
+    severity: warn
+    description: >
+      No version has 100 times the seats of the one before it, or more. It counts as it stands; whoever knows better
+      corrects it where it comes from.
+    sql: >
+      SELECT subscription_id, effective_at, recorded_at, seats_before, seats
+      FROM (
+        SELECT *, lag(seats) OVER (PARTITION BY subscription_id ORDER BY effective_at, recorded_at) AS seats_before
+        FROM staging.subscription_versions
+      ) AS steps
+      WHERE seats_before > 0 AND seats >= 100 * seats_before
 ---*/
 WITH completed AS (
     SELECT
