@@ -89,7 +89,7 @@ def erase_and_print(
             soft_wrap=True,
         )
     console.print(
-        "Delete the person in HubSpot and Intercom too. Until then each run receives them again and erases them again.",
+        "Delete the person in HubSpot, Intercom and Stripe too. Until then each run receives them again and erases them again.",
         soft_wrap=True,
     )
 
@@ -112,6 +112,12 @@ def print_personal_data(environment: Environment, console: Console) -> None:
         "schemas raw_*, as they came in.",
         soft_wrap=True,
     )
+    if nights := len(list(warehouse.stripe_root.glob("*.parquet"))):
+        console.print(
+            f"{escape(shown(warehouse.stripe_root))} (private): {nights:,} files hold rows of schema raw_billing that "
+            "were made of what Stripe said.",
+            soft_wrap=True,
+        )
     console.print("What each reader may see, how long it is kept, and how it is erased: docs/privacy.md")
 
 

@@ -6,8 +6,9 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib import metadata
 from math import ceil
 from pathlib import Path
@@ -27,6 +28,7 @@ from hub_pipeline.sources.hubspot.client import (
     TYPE_IDS,
     WITH_PIPELINES,
     HubSpotClient,
+    Page,
     PropertyDefinition,
 )
 from hub_pipeline.sources.hubspot.plan import cursor_property
@@ -50,6 +52,13 @@ TIME_BUDGET_SECONDS = 60
 LOW_DISK_BYTES = 2 * 1024**3
 
 _DEFINITIONS = msgspec.json.Decoder(PropertyDefinition)
+
+
+class _ChosenList(msgspec.Struct):
+    name: str = "unnamed"
+
+
+_CHOSEN = msgspec.json.Decoder(_ChosenList)
 
 
 @dataclass(frozen=True)
@@ -76,7 +85,7 @@ def _broken(subject: str, error: HubPipelineError, *, said: str = "") -> Finding
 def doctor(settings: Settings, environment: Environment) -> list[Finding]:
     """Look at everything a run needs, without changing anything; never raises for what it looks at.
 
-    Asks HubSpot two or three requests for each configured object, Intercom three and Stripe seven altogether.
+    Asks HubSpot two or three requests for each configured object and list, Intercom three and Stripe seven altogether.
     """
     return [
         *_versions(environment),
@@ -193,20 +202,29 @@ def _least_time(requests: int, hubspot: HubSpot) -> str:
 
 
 def _users_and_lists(client: HubSpotClient, hubspot: HubSpot) -> Iterator[Finding]:
+    yield _first_page("hubspot owners", lambda: client.owners_page(None, archived=False))
     if hubspot.users:
+        advice = "Give the token that scope, or set hubspot.users to false"
+        yield _first_page("hubspot users", lambda: client.users_page(None), advice)
+    for list_id in dict.fromkeys(hubspot.lists):
+        subject = f"hubspot list {list_id}"
         try:
-            client.users_page(None)
+            chosen = _CHOSEN.decode(client.list_definition(list_id))
+            members = _first_page(subject, partial(client.members_page, list_id, None))
         except (ForbiddenError, RejectedError) as error:
-            yield Finding(
-                "warning",
-                "hubspot users",
-                f"cannot be read: {error} Give the token that scope, or set hubspot.users to false",
-            )
-    for list_id in hubspot.lists:
-        try:
-            client.list_definition(list_id)
-        except (ForbiddenError, RejectedError) as error:
-            yield Finding("warning", f"hubspot list {list_id}", f"cannot be read: {error}")
+            yield Finding("warning", subject, f"cannot be read: {error}")
+        else:
+            yield replace(members, message=f"{chosen.name}: {members.message}")
+
+
+def _first_page(subject: str, ask: Callable[[], Page], advice: str = "") -> Finding:
+    """Whether a list may be read, and how many records it has at least; a run goes on without it."""
+    try:
+        page = ask()
+    except (ForbiddenError, RejectedError) as error:
+        return Finding("warning", subject, f"cannot be read: {error} {advice}".rstrip())
+    more = " or more" if page.after is not None else ""
+    return Finding("ok", subject, f"{len(page.results):,}{more} records")
 
 
 def _shared_requests(hubspot: HubSpot, usage: dict[str, int]) -> int:

@@ -20,7 +20,7 @@ from hub_pipeline.warehouse.loader import LATEST_FIRST, LIVE
 from hub_pipeline.warehouse.lock import Fence
 from hub_pipeline.warehouse.scrub import identities_in
 from hub_pipeline.warehouse.sql import qualified
-from hub_pipeline.warehouse.tombstones import Tombstones
+from hub_pipeline.warehouse.tombstones import Kind, Tombstones
 
 #: Days that an archived record stays in HubSpot's bin. After a longer pause between two runs nobody can tell whether
 #: a record was archived in between.
@@ -111,10 +111,16 @@ def erase_returned(
     ]
     addresses = _addresses_in_tables(connection, f"raw_{source}", load.run_id) if not files else set()
     ids: set[str] = set()
+    kind: Kind = "intercom" if source == "intercom" else "contact"
     for _, found_addresses, found_ids in identities_in(files):
         addresses |= tombstones.known("email", found_addresses).keys()
-        kind = "intercom" if source == "intercom" else "contact"
-        ids |= tombstones.known("intercom" if kind == "intercom" else "contact", found_ids).keys()
+        ids |= tombstones.known(kind, found_ids).keys()
+    searched: list[str] | None = runs
+    stored = _stored(connection, tombstones, source, kind)
+    if not stored <= ids:
+        # A run that died between loading and this left them, and the source need not send them again.
+        ids |= stored
+        searched = None
     emails = tombstones.known("email", addresses)
     if source == "hubspot":
         tombstones, ids = _lift(warehouse.landing_root, connection, tombstones, ids)
@@ -128,15 +134,30 @@ def erase_returned(
         ids if source == "intercom" else (),
     )
     reasons = set(emails.values())
-    reasons |= set(tombstones.known("intercom" if source == "intercom" else "contact", ids).values())
+    reasons |= set(tombstones.known(kind, ids).values())
     return erase(
         warehouse,
         connection,
         fence,
         person,
         "requested" if "requested" in reasons else "hubspot",
-        runs,
+        searched,
     )
+
+
+def _stored(
+    connection: duckdb.DuckDBPyConnection, tombstones: Tombstones, source: str, kind: Kind
+) -> set[str]:
+    """Contacts of a source that were erased and are in its table."""
+    schema = f"raw_{source}"
+    if not _exists(connection, schema, CONTACTS):
+        return set()
+    rows = connection.execute(
+        f"SELECT DISTINCT id FROM {qualified(schema, CONTACTS)} "
+        f"WHERE list_contains($hashes, {tombstones.hash_sql(kind, 'id')})",
+        {"hashes": list(tombstones.hashes)},
+    ).fetchall()
+    return {row[0] for row in rows}
 
 
 def _lift(

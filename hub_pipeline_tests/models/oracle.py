@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from functools import cached_property
@@ -143,6 +143,7 @@ class Stretch:
     term_start: datetime | None
     term_end: datetime | None
     cancel_at: datetime | None
+    own_end: datetime | None
     reason: str | None
     recorded_at: datetime
 
@@ -211,11 +212,12 @@ class Oracle:
                     row[column] = Decimal(str(row[column]))
             if name == "fx_rates":
                 row["valid_from"] = date.fromisoformat(str(row["valid_from"])[:10])
-                own = self.midnight(row["valid_from"])
+                own: datetime | None = self.midnight(row["valid_from"])
             else:
                 own = row[OWN_TIME[name]] if name in OWN_TIME else None
-            row["recorded_at"] = self.instant(row.get("recorded_at")) or own or ALWAYS
-            if row["recorded_at"] >= self.known:
+            recorded_at: datetime = self.instant(row.get("recorded_at")) or own or ALWAYS
+            row["recorded_at"] = recorded_at
+            if recorded_at >= self.known:
                 continue
             key = tuple(row.get(column) for column in KEYS[name])
             others = tuple((row.get(column) is not None, row.get(column)) for column in OTHERS.get(name, ()))
@@ -383,6 +385,10 @@ class Oracle:
             term_start=row.get("term_start"),
             term_end=row.get("term_end"),
             cancel_at=row.get("cancel_at"),
+            own_end=min(
+                (at for at in (row.get("cancel_at"), row.get("ended_at")) if at is not None and at > start),
+                default=None,
+            ),
             reason=row.get("cancel_reason"),
             recorded_at=row["recorded_at"],
         )
@@ -463,24 +469,22 @@ class Oracle:
             child, payer = self.who(row["child_org_id"]), self.who(row["payer_org_id"])
             start, end = row["valid_from"], row["valid_to"]
             if child != payer and (start is None or end is None or start < end):
-                found.append(row | {"child": child, "payer": payer})
+                day = None if start is None else self.local(start)
+                found.append(row | {"child": child, "payer": payer, "day": day})
         return found
 
     def transfers(self, first: date, last: date) -> list[Row]:
         """Joint plans that start on a local day from first to last, with the seats and the child that moved."""
         found = []
         for row in self.coverage:
-            start = row["valid_from"]
-            if start is None or not self.before_close(start) or not first <= self.local(start) <= last:
+            if row["day"] is None or not first <= row["day"] <= min(last, self.as_of):
                 continue
-            day_before = self.local(start) - DAY
+            day_before = row["day"] - DAY
             seats = row.get("seats")
             found.append(
-                {
-                    "child": row["child"],
-                    "payer": row["payer"],
+                row
+                | {
                     "seats": self.seats(row["child"], day_before) if seats is None else seats,
-                    "day": self.local(start),
                     "day_before": day_before,
                 }
             )
@@ -513,13 +517,18 @@ class Oracle:
     def _contract_orgs(self) -> set[str]:
         return {str(self.who(row["org_id"])) for row in self.tables["crm_contracts"]}
 
-    def _is_sighted(self, org_id: str) -> bool:
-        moments = [one.start for one in self._all_of(org_id)]
-        moments += [
-            row["valid_from"] or ALWAYS
+    def _contracts(self, org_id: str) -> list[Row]:
+        """CRM contracts of the organisation that hold for some time."""
+        return [
+            row
             for row in self.tables["crm_contracts"]
             if self.who(row["org_id"]) == org_id
+            and (row["valid_from"] is None or row["valid_to"] is None or row["valid_from"] < row["valid_to"])
         ]
+
+    def _is_sighted(self, org_id: str) -> bool:
+        moments = [one.start for one in self._all_of(org_id)]
+        moments += [row["valid_from"] or ALWAYS for row in self._contracts(org_id)]
         mine = self.records.get(org_id, [])
         created = [row["created_at"] for row in mine if row["created_at"] is not None]
         moments += [min(created)] if created else self._first_recorded(org_id)
@@ -541,7 +550,7 @@ class Oracle:
 
     def state(self, org_id: str) -> str:
         now = self.of_org(org_id, self.as_of)
-        contracts = [row for row in self.tables["crm_contracts"] if self.who(row["org_id"]) == org_id]
+        contracts = self._contracts(org_id)
         if any(one.is_paid for one in now):
             return "paying"
         if any(
@@ -559,11 +568,7 @@ class Oracle:
             one.is_paid and one.start < self.close_of_day and one.end != one.start
             for one in self._all_of(org_id)
         )
-        held = any(
-            self.before_close(row["valid_from"])
-            and (row["valid_from"] is None or row["valid_to"] is None or row["valid_from"] < row["valid_to"])
-            for row in contracts
-        )
+        held = any(self.before_close(row["valid_from"]) for row in contracts)
         return "churned" if ran or held else "never_paid"
 
     def _tier(self, row: Row, everyone: Mapping[str, Row]) -> str:
@@ -953,12 +958,26 @@ class Oracle:
         """A subscription's stretches from the changes that had happened or were planned by the close of as_of."""
         if name not in self._versions:
             return self.stretches[name]
-        counted = [
-            row
-            for row in self._versions[name]
-            if row["effective_at"] < self.close_of_day or row["recorded_at"] < self.close_of_day
+        counts = [
+            one.start < self.close_of_day or one.recorded_at < self.close_of_day
+            for one in self.stretches[name]
         ]
-        return self._stretches_of(counted)
+        found: list[Stretch] = []
+        following: Stretch | None = None
+        for index in range(len(counts) - 1, -1, -1):
+            one = self.stretches[name][index]
+            if not counts[index]:
+                continue
+            if (
+                index + 1 < len(counts)
+                and not counts[index + 1]
+                and one.end == self.stretches[name][index + 1].start
+            ):
+                ends = [at for at in (following and following.start, one.own_end) if at is not None]
+                one = replace(one, end=min(ends, default=None))
+            found.append(one)
+            following = one
+        return found[::-1]
 
     def _end_of(self, name: str) -> tuple[datetime, datetime | None, Stretch, str, str | None] | None:
         """The last end of a subscription: instant, when it was withdrawn, what ended, status after it, reason."""
@@ -974,10 +993,9 @@ class Oracle:
                     announced = None
                 alive = one
             elif alive and (one.status in ("canceled", "unpaid") or one.is_running):
-                last = (one.start, None, alive, one.status, one.reason or (before.reason if before else None))
+                last = (one.start, None, before or alive, one.status, one.reason or (before or alive).reason)
                 alive = announced = None
-            if one.cancel_at is not None and alive:
-                announced = (one.cancel_at, one)
+            announced = (one.cancel_at, one) if one.cancel_at is not None and alive else None
             if alive and one.end is not None and (following is None or following.start > one.end):
                 if not one.is_contract or one.end < self.close_of_day:
                     ended = following and following.status == "canceled"
@@ -1055,10 +1073,7 @@ class Oracle:
         ):
             return "moved_to_parent"
         contracts = any(
-            self.who(row["org_id"]) == org_id
-            and runs_in_stretch(row["valid_from"], row["valid_to"])
-            and (row["valid_from"] is None or row["valid_to"] is None or row["valid_from"] < row["valid_to"])
-            for row in self.tables["crm_contracts"]
+            runs_in_stretch(row["valid_from"], row["valid_to"]) for row in self._contracts(org_id)
         )
         enterprise = any(
             one.is_running and self._is_enterprise(one.plan) and runs_in_stretch(one.start, one.end)
@@ -1099,23 +1114,30 @@ class Oracle:
             for deal in self.deals
         ):
             hints.append("enterprise_deal_in_crm")
-        mine = self._domains(org_id)
         if any(
-            mine & self._domains(other) for other in self.daily if other != org_id and self.is_paying(other)
+            self._domains[org_id] & self._domains[other]
+            for other in self.daily
+            if other != org_id and self.is_paying(other)
         ):
             hints.append("same_domain_as_paying_org")
         if any(org_id in row["orgs"] and row["last_contact_at"] >= end for row in self.conversations):
             hints.append("contacts_still_active")
         return hints
 
-    def _domains(self, org_id: str) -> set[str]:
-        """The organisation's domain and those of its contacts' addresses, free mail aside."""
-        found = {str(self.record(org_id).get("domain") or "").lower()}
+    @cached_property
+    def _domains(self) -> dict[str, set[str]]:
+        """Each organisation's domain and those of its contacts' addresses, free mail aside."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for org_id in self.daily:
+            found[org_id].add(str(self.record(org_id).get("domain") or "").lower())
         for row in self.tables["contacts"]:
-            orgs, _ = self.attributed(row["contact_id"], self.last_moment)
-            if org_id in orgs and not row.get("is_deleted"):
-                found.add(str(row.get("email") or "").strip().lower().partition("@")[2])
-        return found - {""} - set(self.settings.matching.free_mail_domains)
+            if not row.get("is_deleted"):
+                for org_id in self.attributed(row["contact_id"], self.last_moment)[0]:
+                    found[org_id].add(str(row.get("email") or "").strip().lower().partition("@")[2])
+        nobody = {"", *self.settings.matching.free_mail_domains}
+        for domains in found.values():
+            domains -= nobody
+        return found
 
     @cached_property
     def deals(self) -> list[Row]:
@@ -1261,6 +1283,59 @@ class Oracle:
                 )
         return found
 
+    # marts.renewal_pipeline, the rows of contracts
+
+    def renewal_pipeline(self) -> list[Row]:
+        """Contracts with what billing says of them; the status only where the organisation has no renewal deal."""
+        with_deal = {deal["org"] for deal in self.deals if deal["deal_type"] == "renewal"}
+        named = {deal.get("subscription_id") for deal in self.deals}
+        found = []
+        for name in sorted(self.stretches):
+            one = self._closes[name].get(self.as_of)
+            if one is None or not one.is_paid:
+                continue
+            row: Row = {"renewal_id": name, "subscription_id": name, "org_id": one.org_id} | self._scope(one)
+            if one.org_id not in with_deal and name not in named:
+                row |= self._without_deal(one, row["in_scope"])
+            found.append(row)
+        return found
+
+    def _scope(self, one: Stretch) -> Row:
+        limits = self.settings.renewal
+        mrr = self.convert(one, self.as_of)
+        annual = one.interval in ANNUAL
+        if one.term_start is not None and one.term_end is not None:
+            annual = self.local(one.term_start) <= a_year_before(self.local(one.term_end))
+        enterprise = self._is_enterprise(one.plan)
+        reason = None
+        if not annual and not enterprise:
+            reason = "self_serve_monthly"
+        elif mrr is None:
+            reason = "mrr_unknown"
+        elif not ((enterprise and mrr > limits.enterprise_mrr_over) or (annual and mrr > limits.mrr_over)):
+            reason = "mrr_not_over_threshold"
+        return {"in_scope": reason is None, "out_of_scope_reason": reason, "mrr_at_stake": mrr}
+
+    def _without_deal(self, one: Stretch, in_scope: bool) -> Row:
+        limits = self.settings.renewal
+        end = self._end_of(one.subscription_id)
+        cancels = end is not None and end[1] is None and self.local(end[0]) > self.as_of
+        renew_by = None if one.term_end is None else self.local(one.term_end)
+        left = None if renew_by is None else (renew_by - self.as_of).days
+        timing = None
+        if left is not None:
+            timing = "overdue" if left < 0 else "in_window" if left <= limits.lead_days else "upcoming"
+        missing = in_scope and left is not None and left <= limits.missing_days and not cancels
+        return {
+            "deal_id": None,
+            "status": "missing" if missing else "no_deal",
+            "timing": timing,
+            "renew_by": renew_by,
+            "days_to_renew_by": left,
+            "scheduled_cancel": cancels,
+            "missed_lead_target": False,
+        }
+
 
 def expected(
     world: World, as_of: date, known_at: date | None = None, settings: Settings | None = None
@@ -1282,6 +1357,7 @@ MARTS = (
     "mrr_waterfall",
     "retention",
     "churn_flags",
+    "renewal_pipeline",
     "interactions",
     "unattributed_interactions",
     "ownership_crossovers",

@@ -125,6 +125,10 @@ class _Company:
             "status": pick(("active", "active", "active", "trialing", "past_due")),
             "effective_at": self.instant(),
         }
+        if self.chance(0.6):
+            values["term_end"] = self.instant(*NEAR, *LATER, *LATER)
+        if self.chance(0.2):
+            values["term_start"] = self.instant(-366, -365, -364, -185, -1)
         for _ in range(pick((1, 1, 2, 3, 5))):
             self.add("subscription_versions", early=0.2, **values)
             values = self._changed(values, orgs)
@@ -186,7 +190,9 @@ class _Company:
 
     def _contact(self, contact: str, orgs: list[str]) -> None:
         owner = self.random.choice(("csm1", "seller", None))
-        self.add("contacts", late=0, contact_id=contact, email=f"{contact}@{self.prefix}mail.io", owner_id=owner)
+        self.add(
+            "contacts", late=0, contact_id=contact, email=f"{contact}@{self.prefix}mail.io", owner_id=owner
+        )
         for _ in range(self.random.choice((0, 1, 1, 2, 3))):
             self.add(
                 "contact_orgs",
@@ -280,19 +286,30 @@ def world_of(seeds: Sequence[int], as_of: date, zone: str) -> dict[str, list[Row
     return rows
 
 
-def scenario(seeds: Sequence[int], day: str, zone: str, extra_days: int) -> Scenario:
+def variants(as_of: date) -> list[dict[str, Any]]:
+    """Settings that change what the marts say: the defaults, other readings of the rules, and a period that is over."""
+    period = {"period_start": as_of - timedelta(95), "period_end": as_of - timedelta(30)}
+    return [
+        {},
+        {"growth": {"baseline": "zero", "days": 30, "min_seats": 5}, "metrics": period},
+        {"tiers": {"mode": "percentile"}, "contraction": {"days": 28, "seats_min": 0, "mrr_min": 0}},
+    ]
+
+
+def scenario(seeds: Sequence[int], day: str, zone: str, extra_days: int, variant: int = 0) -> Scenario:
     """The world of these companies, asked for the day with what was known extra_days later."""
     as_of = date.fromisoformat(day)
-    settings = Settings.model_validate({"reporting_tz": zone})
+    settings = Settings.model_validate({"reporting_tz": zone} | variants(as_of)[variant])
     return Scenario(world_of(seeds, as_of, zone), as_of, as_of + timedelta(extra_days), settings)
 
 
 def scenarios(companies: int) -> st.SearchStrategy[Scenario]:
-    """Worlds of up to that many companies, on different days, in different zones and with later knowledge."""
+    """Worlds of up to that many companies: different days, zones and settings, and later knowledge."""
     return st.builds(
         scenario,
         st.lists(st.integers(0, 2**32), min_size=1, max_size=companies, unique=True),
         st.sampled_from(DAYS),
         st.sampled_from(ZONES),
         st.sampled_from((0, 0, 1, 3)),
+        st.integers(0, 2),
     )

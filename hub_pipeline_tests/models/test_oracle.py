@@ -29,6 +29,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "mrr_waterfall": (),
     "retention": (),
     "churn_flags": ("subscription_id",),
+    "renewal_pipeline": ("renewal_id",),
     "interactions": ("conversation_id", "org_id"),
     "unattributed_interactions": ("conversation_id",),
     "ownership_crossovers": ("subject_id",),
@@ -37,7 +38,7 @@ PARAMETERS = [
     pytest.param(case, mart, id=f"{case['id']}-{mart}")
     for case in CASES
     for mart in case["expected"]
-    if mart in MARTS
+    if mart in MARTS and mart != "renewal_pipeline"  # contracts only: no deal is matched
 ]
 
 
@@ -91,8 +92,11 @@ def _differences(one: Scenario) -> list[str]:
 
 
 def _sql_rows(connection: Any, mart: str) -> list[Row]:
-    """The mart's rows; of the crossovers those of contacts, the kind that the oracle knows."""
-    return [row for row in rows(connection, mart) if row.get("kind", "contact") == "contact"]
+    """The mart's rows without the kinds that the oracle does not know: orphan deals, crossovers on accounts."""
+    found = rows(connection, mart)
+    if mart == "renewal_pipeline":
+        return [row for row in found if row["subscription_id"] is not None]
+    return [row for row in found if row.get("kind", "contact") == "contact"]
 
 
 def _assert_agreement(one: Scenario) -> None:
@@ -127,5 +131,6 @@ def test_sql_and_oracle_agree_on_random_companies_in_one_world_for_each_seed(see
             (date(2026, 1, 1) + timedelta(random.randrange(800))).isoformat(),
             random.choice(("UTC", "America/New_York", "Europe/Berlin", "Africa/Cairo", "Pacific/Auckland")),
             random.choice((0, 0, 1, 3, 30)),
+            random.randrange(3),
         )
     )

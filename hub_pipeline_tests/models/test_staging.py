@@ -138,8 +138,9 @@ def test_an_unknown_status_stops_the_publication_and_an_unknown_interval_is_show
 
 def test_seats_a_hundred_times_those_before_are_shown_and_count_all_the_same() -> None:
     seats = {"a": (2, 200), "b": (2, 199), "c": (0, 500), "d": (None, 500)}
+    version: dict[str, Any] = VERSION
     versions = [
-        VERSION | {"subscription_id": name, "effective_at": f"2026-0{month}-01", "seats": count}
+        version | {"subscription_id": name, "effective_at": f"2026-0{month}-01", "seats": count}
         for name, counts in seats.items()
         for month, count in enumerate(counts, start=1)
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -17,6 +18,8 @@ import dagster as dg
 import duckdb
 import pytest
 
+from hub_pipeline.demo.hubspot_server import HubSpotSimulator
+from hub_pipeline.demo.serve import serving
 from hub_pipeline.errors import ConfigurationError, DataRefusedError, LockHeldError, WarehouseError
 from hub_pipeline.orchestration import RunReport, execute
 from hub_pipeline.orchestration.automation import send_alert
@@ -26,6 +29,9 @@ from hub_pipeline.orchestration.run import DailyRun, last_closed_day, redact
 from hub_pipeline.settings import Environment, Settings
 from hub_pipeline.warehouse.fingerprint import fingerprint
 from hub_pipeline.warehouse.lock import RunLock
+from hub_pipeline_tests.demo.portal import account
+from hub_pipeline_tests.sources.reading import environment as portal_at
+from hub_pipeline_tests.sources.reading import settings_with
 
 DAY = date(2026, 10, 31)
 SETTINGS = Settings.model_validate({"run": {"first_day": "2026-10-01"}, "billing": {"settle_seconds": 0}})
@@ -144,6 +150,36 @@ def test_the_same_day_again_changes_no_row_and_declares_a_dead_run_dead(
     statuses = {run.run_id: run.status for run in runs(environment)}
     assert statuses.pop(dead.run_id) == dg.DagsterRunStatus.FAILURE
     assert set(statuses.values()) == {dg.DagsterRunStatus.SUCCESS}
+
+
+@pytest.mark.slow
+def test_only_one_source_is_read_and_the_day_is_published_with_what_the_others_delivered(
+    published: tuple[Environment, RunReport], tmp_path: Path
+) -> None:
+    before, _ = published
+    data = shutil.copytree(before.data_dir, tmp_path / "data")
+    folder = data / SETTINGS.billing.folder / "stripe"
+    (folder / "subscriptions__2026-10-31__delta__2.csv").write_text(SUBSCRIPTIONS.replace("s2", "s3"))
+    simulator = HubSpotSimulator(account(3, 1))
+    settings = SETTINGS.model_copy(update={"hubspot": settings_with().hubspot})
+    with serving(simulator.app) as (url,):
+        where = portal_at(data, url, intercom_access_token=None)
+        report = execute(settings, where, DAY, only="hubspot")
+    assert {result.source for result in report.sources} == {"hubspot"}
+    assert report.not_read == ("intercom", "billing", "stripe")
+    assert report.published is not None
+    with duckdb.connect(str(report.published), read_only=True) as connection:
+        told = dict(
+            connection.execute(
+                "SELECT source || '.' || object, status FROM hub.freshness WHERE as_of = $day", {"day": DAY}
+            ).fetchall()
+        )
+        assert told["hubspot.organisations"] == "complete"
+        assert told["billing.subscriptions"] == "complete", "what the earlier run of the day delivered counts"
+        assert connection.execute(
+            "SELECT DISTINCT subscription_id FROM staging.subscription_versions ORDER BY 1"
+        ).fetchall() == [("s1",), ("s2",)], "the file that came since then is not read"
+    assert runs(where)[0].status == dg.DagsterRunStatus.SUCCESS
 
 
 @pytest.mark.slow  # the quick suite shows the same on the demo company

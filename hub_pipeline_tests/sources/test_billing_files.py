@@ -195,6 +195,21 @@ def test_equal_rows_count_once_and_contradicting_rows_are_both_refused(billing: 
     assert list(billing.reasons()) == [3, 4]
 
 
+def test_a_stray_quote_costs_its_own_line_and_no_other(billing: BillingFolder) -> None:
+    rows = [f"s{n},c1,active,USD,2026-01-01," for n in range(2, 10)]
+    billing.put("subscriptions__2026-10-30.csv", [SUBSCRIPTIONS, *rows])
+    billing.run()
+    rows[1] = rows[1].replace("c1", 'c"1')
+    rows[3] = 's5,"c\n1",active,USD,2026-01-01,'
+    rows[6] = rows[6].replace("c1", 'c"1')
+    billing.put("subscriptions__2026-10-31.csv", [SUBSCRIPTIONS, *rows])
+    result = billing.run()["subscriptions"]
+    quote = ["a quote that is not closed, or stands inside a value"]
+    assert billing.reasons() == {3: quote, 5: quote, 6: quote, 9: quote}
+    assert (result.records, result.quarantined, result.deleted) == (9, 4, 0)
+    assert ids(billing) == [f"s{n}" for n in range(2, 10)]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -202,6 +217,7 @@ def test_equal_rows_count_once_and_contradicting_rows_are_both_refused(billing: 
         (b"subscription_id,status\ns1,active\n", "column customer_id, currency, started_at is missing"),
         (b"subscription_id,subscription_id\ns1,s1\n", "column subscription_id stands twice in its header"),
         ((SUBSCRIPTIONS + "\n" + GOOD).encode("utf-16-le"), "its first line is not a header in UTF-8, or UTF-16 with a byte order mark"),
+        ((SUBSCRIPTIONS + "\n" + GOOD).encode("utf-16")[:-1], "it begins as UTF-16 and ends in the middle of a character"),
     ],
 )  # fmt: skip
 def test_a_file_that_cannot_be_trusted_is_rejected_whole(

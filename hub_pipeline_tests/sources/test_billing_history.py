@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from itertools import permutations
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 import hub_pipeline
 from hub_pipeline_tests.sources.billing_folder import ITEMS, SUBSCRIPTIONS, BillingFolder
@@ -109,6 +112,28 @@ def test_raw_filled_anew_from_the_same_files_gets_the_same_times(billing: Billin
     before = billing.subscription_versions("status, effective_at, recorded_at")
     billing.connection.execute("DROP SCHEMA raw_billing CASCADE")
     assert billing.run()["subscriptions"].inserted == 2
+    assert billing.subscription_versions("status, effective_at, recorded_at") == before
+
+
+def test_a_kill_right_after_the_commit_loses_no_time_of_first_knowledge(
+    billing: BillingFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(reached: str) -> None:
+        if reached == "billing.commit.after":
+            raise KeyboardInterrupt
+
+    billing.put(
+        "subscriptions__2026-10-31__delta.csv", [SUBSCRIPTIONS, "s1,c1,active,USD,2026-01-01,2026-10-01"]
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["hub_pipeline.sources.billing.loading"], "crash_point", stop)
+        with pytest.raises(KeyboardInterrupt):
+            billing.run()
+    before = billing.subscription_versions("status, effective_at, recorded_at")
+    assert before == [("active", datetime(2026, 1, 1), datetime(2026, 1, 1))]
+    billing.run(publish=True)
+    billing.connection.execute("DROP SCHEMA raw_billing CASCADE")
+    assert billing.run()["subscriptions"].inserted == 1
     assert billing.subscription_versions("status, effective_at, recorded_at") == before
 
 

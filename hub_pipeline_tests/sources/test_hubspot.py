@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from hub_pipeline.demo import run as demo_run
 from hub_pipeline.demo.company import build_company
-from hub_pipeline.demo.faults import mild
+from hub_pipeline.demo.faults import Fault, FaultKind, mild
 from hub_pipeline.demo.hubspot_portal import versions_of
 from hub_pipeline.demo.hubspot_server import HubSpotSimulator
 from hub_pipeline.demo.serve import serving
@@ -153,6 +154,23 @@ def test_archived_restored_merged_and_purged_records_are_told_apart(tmp_path: Pa
             ("10", "9"),
             ("11", "9"),
         }
+
+
+def test_a_record_that_a_list_of_ids_left_out_is_asked_for_before_it_counts_as_deleted(
+    tmp_path: Path,
+) -> None:
+    simulator = HubSpotSimulator(account(5, 10))
+    gone = "SELECT id FROM raw_hubspot.contacts_current WHERE _deleted_at IS NOT NULL"
+    with reading(hubspot, simulator, tmp_path, settings_with()) as loaded:
+        ids = loaded.column("SELECT id FROM raw_hubspot.contacts_current ORDER BY id::BIGINT")
+    simulator.purge("contacts", ids[0])
+    body = json.dumps({"results": [{"id": one} for one in ids[2:]]}).encode()
+    # The first list of the second run is the recycle bin, the second one the ids.
+    page = Fault(FaultKind.CANNED, path="GET /crm/objects/2026-09/contacts", first=2, every=0, body=body)
+    simulator.faults.add(page)
+    with reading(hubspot, simulator, tmp_path, settings_with(), day=date(2026, 11, 1)) as loaded:
+        assert loaded.results["contacts_census"].records == 8
+        assert loaded.column(gone) == [ids[0]]
 
 
 class Meanwhile(NullProgress):

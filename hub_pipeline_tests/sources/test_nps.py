@@ -311,6 +311,16 @@ def test_a_withdrawn_answer_of_a_file_counts_nowhere_from_then_on(doors: Doors) 
     assert found[-1] == (None, datetime(2026, 6, 15, 8))
 
 
+def test_an_answer_that_hubspot_no_longer_has_counts_nowhere_from_then_on(doors: Doors) -> None:
+    doors.submission("1", 3, MAY)
+    doors.connection.execute(
+        "INSERT INTO raw_hubspot.feedback_submissions_mapped SELECT * REPLACE ($gone AS _recorded_at, $gone AS _archived_at) "
+        "FROM raw_hubspot.feedback_submissions_mapped",
+        {"gone": MAY + 9 * DAY},
+    )
+    assert doors.answers("score, recorded_at") == [(3, MAY), (None, MAY + 9 * DAY)]
+
+
 def test_without_an_attribute_in_the_settings_intercom_is_no_door(doors: Doors) -> None:
     assert Settings().intercom.nps_attribute == ""
     with_attribute = doors.settings

@@ -518,6 +518,20 @@ def test_who_was_erased_and_is_sent_again_is_erased_again_in_the_same_run(world:
         )
 
 
+@pytest.mark.slow
+def test_who_a_dead_run_loaded_again_is_erased_by_the_next_one_though_nobody_sends_them(world: Path) -> None:
+    erased(world, emails=[ADDRESS])
+    with run(world, DAY + timedelta(days=2)) as dead:
+        dead.take(CONTACTS, [*OTHERS, JANE])
+    with run(world, DAY + timedelta(days=3)) as one:
+        assert erase_returned(one.warehouse, one.connection, one.fence, one.load, "hubspot") is not None
+        assert leftovers(one.connection, Tombstones.read(world / "landing")) == {}
+        assert erase_returned(one.warehouse, one.connection, one.fence, one.load, "hubspot") is None
+    with RunLock(world) as lock:
+        finish(Warehouse.in_folder(world), lock)
+    assert layers_with(world, ADDRESS, ID) == {"billing"}
+
+
 def test_a_contact_gone_without_having_been_archived_is_erased_and_an_archived_one_is_kept(
     world: Path,
 ) -> None:

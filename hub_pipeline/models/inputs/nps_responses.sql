@@ -92,18 +92,19 @@ WITH contact_of AS (
         CAST(NULL AS VARCHAR) AS respondent,
         CAST(NULL AS VARCHAR) AS org_id,
         CAST(NULL AS VARCHAR) AS organisation_ref,
-        CAST(f.score AS DECIMAL(9,4)) AS score,
+        CASE WHEN f._deleted_at IS NULL AND f._archived_at IS NULL THEN CAST(f.score AS DECIMAL(9,4)) END AS score,
         f.comment,
         f.responded_at,
-        f._recorded_at AS recorded_at
+        f._recorded_at AS recorded_at,
+        f._deleted_at IS NOT NULL OR f._archived_at IS NOT NULL AS is_withdrawn
     FROM raw_hubspot.feedback_submissions_mapped AS f
     LEFT JOIN contact_of AS c ON c.submission_id = f.id
-    WHERE f.survey_type = 'NPS' AND f._deleted_at IS NULL AND f._archived_at IS NULL
+    WHERE f.survey_type = 'NPS'
     UNION ALL
-    SELECT 2, source, response_id, contact_id, NULL, NULL, NULL, NULL, score, comment, responded_at, recorded_at
+    SELECT 2, source, response_id, contact_id, NULL, NULL, NULL, NULL, score, comment, responded_at, recorded_at, false
     FROM raw_hubspot.contacts_nps
     UNION ALL
-    SELECT 2, source, response_id, contact_id, NULL, NULL, org_id, NULL, score, comment, responded_at, recorded_at
+    SELECT 2, source, response_id, contact_id, NULL, NULL, org_id, NULL, score, comment, responded_at, recorded_at, false
     FROM raw_hubspot.organisations_nps
     UNION ALL
     SELECT
@@ -118,7 +119,8 @@ WITH contact_of AS (
         score,
         comment,
         responded_at,
-        _recorded_at
+        _recorded_at,
+        false
     FROM attribute_answers
     UNION ALL
     SELECT
@@ -130,17 +132,18 @@ WITH contact_of AS (
         'respondent:' || left(md5(lower(trim(respondent_email))), 16),
         NULL,
         organisation_ref,
-        -- A withdrawn answer is a version without a score: it counts nowhere from then on.
         CASE WHEN _deleted_at IS NULL THEN CAST(score AS DECIMAL(9,4)) END,
         comment,
         responded_at,
-        _recorded_at
+        _recorded_at,
+        _deleted_at IS NOT NULL
     FROM raw_billing.nps_responses_versions
     WHERE upper(survey_type) = 'NPS'
 ), answers AS (
     SELECT *
     FROM told
-    WHERE responded_at IS NOT NULL AND (score IN (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10) OR door = 4)
+    -- A withdrawn answer is a version without a score: it counts nowhere from then on.
+    WHERE responded_at IS NOT NULL AND (is_withdrawn OR score IN (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10))
     QUALIFY row_number() OVER (PARTITION BY response_id, recorded_at ORDER BY score, comment, contact_id) = 1
 ), hubspot_contacts AS (
     SELECT lower(email) AS email, arg_min(id, (first_known, id)) AS contact_id, min(first_known) AS known_at

@@ -3,8 +3,8 @@ description: >
   What each organisation lost between the close of as_of - contraction.days and the close of as_of, without what moved
   with joint plans: handed over within the window is added back, taken over is taken off. At one exchange rate, that of
   as_of. A drop is empty when any seats (or MRR) at either end are unknown. High: the drop reaches contraction.seats_pct
-  of the baseline and contraction.seats_min, MRR likewise, all inclusive. Organisations without a step or a transfer in
-  the window have no row.
+  of the baseline and contraction.seats_min, MRR likewise, all inclusive; with a baseline of 0 it never is.
+  Organisations without a step or a transfer in the window have no row.
 grain: [org_id]
 columns:
   org_id: {type: VARCHAR, meaning: "organisation after merges", not_null: true}

@@ -1,7 +1,8 @@
 /*---
 description: >
   Unbroken stretches in which a subscription was a running paid plan, future changes known by known_at included. A
-  stretch goes on while the next paid interval starts no later than the last one ended.
+  stretch goes on while the next paid interval starts no later than the last one ended, and ends where the subscription
+  moves to another organisation.
 grain: [subscription_id, run_start]
 columns:
   subscription_id: {type: VARCHAR, meaning: "subscription", not_null: true}
@@ -18,22 +19,22 @@ WITH paid AS (
         s.valid_to,
         s.from_on,
         lag(s.valid_to) OVER (PARTITION BY s.subscription_id ORDER BY s.valid_from) AS previous_end,
-        row_number() OVER (PARTITION BY s.subscription_id ORDER BY s.valid_from) AS position
+        lag(s.org_id) OVER (PARTITION BY s.subscription_id ORDER BY s.valid_from) AS previous_org_id
     FROM intermediate.subscription_intervals AS s
     WHERE s.is_paid
 ),
 numbered AS (
     SELECT
         p.*,
-        sum(CASE WHEN p.position > 1 AND p.valid_from <= p.previous_end THEN 0 ELSE 1 END)
+        sum(CASE WHEN p.org_id = p.previous_org_id AND p.valid_from <= p.previous_end THEN 0 ELSE 1 END)
             OVER (PARTITION BY p.subscription_id ORDER BY p.valid_from ROWS UNBOUNDED PRECEDING) AS run_number
     FROM paid AS p
 )
 SELECT
     n.subscription_id,
-    arg_max(n.org_id, n.valid_from) AS org_id,
+    n.org_id,
     min(n.valid_from) AS run_start,
     CASE WHEN bool_or(n.valid_to IS NULL) THEN NULL ELSE max(n.valid_to) END AS run_end,
     min(n.from_on) AS start_on
 FROM numbered AS n
-GROUP BY n.subscription_id, n.run_number
+GROUP BY n.subscription_id, n.org_id, n.run_number

@@ -4,7 +4,7 @@ description: >
   one that was withdrawn, within (D-churn.history_days, ...). An end is the exclusive instant at which a paid (or, after
   paid, paused, trialing or incomplete) subscription is canceled, becomes unpaid, becomes free, or reaches its
   cancel_at. Pausing is no end. Of the subscription's own changes those count that took effect before the close of
-  as_of and those that were planned (recorded) by then. A withdrawn end is a cancel_at that a later version, in effect
+  as_of and those that were planned (recorded) by then. A withdrawn end is a cancel_at that the next version, in effect
   no later than that end and still paid, no longer has; it is the subscription's row only while no newer end is known.
   The end of a CRM contract counts once it has passed: before, it is the end of a term and no cancellation.
 grain: [subscription_id]
@@ -27,7 +27,8 @@ columns:
 WITH numbered AS (
     SELECT
         s.*,
-        lead(s.valid_from) OVER (PARTITION BY s.subscription_id ORDER BY s.valid_from) AS next_known_from
+        lead(s.valid_from) OVER (PARTITION BY s.subscription_id ORDER BY s.valid_from) AS next_known_from,
+        lag(s.valid_to) OVER (PARTITION BY s.subscription_id ORDER BY s.valid_from) AS previous_to
     FROM intermediate.subscription_intervals AS s
 ),
 followed AS (
@@ -40,9 +41,12 @@ followed AS (
         lead(n.cancel_at) OVER of_subscription AS next_cancel_at,
         lead(n.cancel_reason) OVER of_subscription AS next_cancel_reason,
         lead(n.cancel_comment) OVER of_subscription AS next_cancel_comment,
-        -- paused, trialing and incomplete go on with whatever was before
+        -- paused, trialing and incomplete go on with whatever was before, unless that had come to its end
         last_value(
-            CASE WHEN n.is_paid OR n.is_running OR n.status IN ('canceled', 'unpaid') THEN n.is_paid END IGNORE NULLS
+            CASE
+                WHEN n.is_paid OR n.is_running OR n.status IN ('canceled', 'unpaid') THEN n.is_paid
+                WHEN n.previous_to < n.valid_from THEN false
+            END IGNORE NULLS
         ) OVER (
             PARTITION BY n.subscription_id ORDER BY n.valid_from ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
         ) AS goes_on_paid
@@ -65,7 +69,9 @@ changes AS (
 ends AS (
     SELECT
         c.*,
-        c.held_to AS end_at
+        c.held_to AS end_at,
+        CASE WHEN c.next_from = c.held_to OR c.next_status = 'canceled' THEN coalesce(c.next_cancel_reason, c.cancel_reason) ELSE c.cancel_reason END AS end_reason,
+        CASE WHEN c.next_from = c.held_to OR c.next_status = 'canceled' THEN coalesce(c.next_cancel_comment, c.cancel_comment) ELSE c.cancel_comment END AS end_comment
     FROM changes AS c
     WHERE
         c.is_live
@@ -89,7 +95,6 @@ withdrawals AS (
         AND c.next_is_paid
         AND c.next_from <= c.cancel_at
         AND c.next_cancel_at IS NULL
-        AND c.next_from < CAST($close_as_of AS TIMESTAMP)
     QUALIFY row_number() OVER (PARTITION BY c.subscription_id ORDER BY c.valid_from DESC) = 1
 ),
 resumed AS (
@@ -110,13 +115,13 @@ candidates AS (
         false AS is_withdrawn,
         CAST(NULL AS TIMESTAMP) AS withdrawn_at,
         CASE
-            WHEN e.next_status = 'unpaid' THEN 'involuntary'
-            WHEN e.next_is_running AND NOT e.next_is_paid THEN 'to_free'
-            WHEN coalesce(e.next_cancel_reason, e.cancel_reason) = 'payment_failed' THEN 'involuntary'
+            WHEN e.next_from = e.held_to AND e.next_status = 'unpaid' THEN 'involuntary'
+            WHEN e.next_from = e.held_to AND e.next_is_running AND NOT e.next_is_paid THEN 'to_free'
+            WHEN e.end_reason = 'payment_failed' THEN 'involuntary'
             ELSE 'voluntary'
         END AS churn_type,
-        coalesce(e.next_cancel_reason, e.cancel_reason) AS cancel_reason,
-        coalesce(e.next_cancel_comment, e.cancel_comment) AS cancel_comment,
+        e.end_reason AS cancel_reason,
+        e.end_comment AS cancel_comment,
         e.recorded_at
     FROM ends AS e
     LEFT JOIN resumed AS r ON r.subscription_id = e.subscription_id
@@ -152,22 +157,31 @@ dated AS (
         local_date(coalesce(c.withdrawn_at, c.end_at), $reporting_tz)
         > CAST($as_of AS DATE) - CAST($churn_history_days AS INTEGER)
 ),
-measured AS (
+followed_by_end AS (
     SELECT
-        d.subscription_id,
-        min(c.valid_from) FILTER (WHERE c.is_paid) AS first_paid_at,
-        min(c.recorded_at)
-            FILTER (WHERE c.cancel_at = d.end_at OR c.ended_at = d.end_at OR c.valid_from = d.end_at) AS end_recorded_at,
-        coalesce(
-            bool_or(c.is_paid AND c.from_on <= d.measured_on AND (c.to_on IS NULL OR c.to_on > d.measured_on)), false
-        ) AS is_paid_then,
-        max(c.mrr) FILTER (
-            WHERE c.is_paid AND c.from_on <= d.measured_on AND (c.to_on IS NULL OR c.to_on > d.measured_on)
-        ) AS mrr_then,
-        arg_max(c.mrr, c.valid_from) FILTER (WHERE c.is_paid AND c.valid_from < d.end_at) AS mrr_last_paid
+        c.*,
+        d.end_at,
+        d.measured_on,
+        max(CASE WHEN c.is_paid AND c.valid_from < d.end_at THEN c.valid_from END)
+            OVER (PARTITION BY c.subscription_id) AS last_paid_from
     FROM dated AS d
     INNER JOIN changes AS c ON c.subscription_id = d.subscription_id
-    GROUP BY d.subscription_id
+),
+measured AS (
+    SELECT
+        c.subscription_id,
+        min(c.valid_from) FILTER (WHERE c.is_paid) AS first_paid_at,
+        min(c.recorded_at)
+            FILTER (WHERE c.cancel_at = c.end_at OR c.ended_at = c.end_at OR c.valid_from = c.end_at) AS end_recorded_at,
+        coalesce(
+            bool_or(c.is_paid AND c.from_on <= c.measured_on AND (c.to_on IS NULL OR c.to_on > c.measured_on)), false
+        ) AS is_paid_then,
+        max(c.mrr) FILTER (
+            WHERE c.is_paid AND c.from_on <= c.measured_on AND (c.to_on IS NULL OR c.to_on > c.measured_on)
+        ) AS mrr_then,
+        max(c.mrr) FILTER (WHERE c.valid_from = c.last_paid_from) AS mrr_last_paid
+    FROM followed_by_end AS c
+    GROUP BY c.subscription_id
 )
 SELECT
     d.subscription_id,

@@ -219,5 +219,5 @@ def _list_unread(connection: duckdb.DuckDBPyConnection, table: Table, counts: Co
     connection.execute(
         f"INSERT INTO billing_unread SELECT DISTINCT {key} FROM raw_billing.{ident(table.name)} "
         f"WHERE CAST({ident(table.key[0])} AS VARCHAR) IN (SELECT unnest(regexp_split_to_array({written}, "
-        f"'[\",;|:{{}}\\t]+')) FROM billing_lines WHERE broken IS NOT NULL)"
+        f"'[\",;|:{{}}\\t\\n]+')) FROM billing_lines WHERE broken IS NOT NULL)"
     )

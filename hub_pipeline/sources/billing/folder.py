@@ -349,6 +349,8 @@ def _lines(chunks: Iterator[bytes], encoding: str | None) -> Iterator[bytes]:
         if end:
             yield _readable(rest[:end], encoding)
             rest = rest[end:]
+    if decoder is not None and decoder.getstate()[0]:
+        raise RejectedFileError("it begins as UTF-16 and ends in the middle of a character")
     if rest:
         yield _readable(rest + b"\n", encoding)
 

@@ -341,6 +341,8 @@ class _Files:
                 self._tallies[name].problems.append(f"{extract.name}: {error}")
             return
         loaded = self._loaded_tables(sha, extract)
+        if loaded and not self._record_path(extract, sha).exists():  # killed between commit and record
+            self._record(extract, sha, {name: self._told_floor(name, no) for name, no in loaded.items()})
         targets = [name for name in targets if name not in loaded]
         if not targets:
             return
@@ -350,14 +352,22 @@ class _Files:
             for name in targets:
                 self._tallies[name].seconds += (time.monotonic() - started) / len(targets)
 
-    def _loaded_tables(self, sha: str, extract: Extract) -> set[str]:
+    def _loaded_tables(self, sha: str, extract: Extract) -> dict[str, int]:
+        """Tables that the file has filled -> its number in the manifest."""
         # The date is part of what a file says: the same bytes on another day say that things are as they were.
         rows = self._connection.execute(
-            "SELECT table_name FROM raw_billing.files WHERE sha256 = $sha AND source = $source AND status = 'loaded' "
+            "SELECT table_name, file_no FROM raw_billing.files WHERE sha256 = $sha AND source = $source AND status = 'loaded' "
             "AND extract_date = $date AND kind = $kind",
             {"sha": sha, "source": extract.source, "date": extract.as_of, "kind": extract.kind},
         ).fetchall()
-        return {row[0] for row in rows}
+        return dict(rows)
+
+    def _told_floor(self, table_name: str, file_no: int) -> datetime | None:
+        """Floor of the rows that a file has left; None also where it left none."""
+        row = self._connection.execute(
+            f"SELECT max(_floor) FROM raw_billing.{ident(table_name)} WHERE _file_no = $no", {"no": file_no}
+        ).fetchone()
+        return None if row is None else row[0]
 
     def _load_new(self, extract: Extract, targets: Sequence[str], sha: str, size: int) -> None:
         try:

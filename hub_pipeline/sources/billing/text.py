@@ -65,7 +65,7 @@ def _csv(connection: duckdb.DuckDBPyConnection, copy: Copy, delimiter: str) -> l
         raise RejectedFileError(f"its header cannot be read: {error}") from error
     _check_names(header)
     if copy.has_quotes:
-        _join_quoted_lines(connection)
+        _join_quoted_lines(connection, delimiter)
     split_csv(connection, header, delimiter, copy.has_quotes, "line_no > 1 AND raw IS NOT NULL")
     return header
 
@@ -76,12 +76,12 @@ def split_csv(
     """Fill ``temp.billing_lines`` from the records of ``temp.billing_text`` (line_no, raw) that `where` chooses."""
     d = re.escape(delimiter)
     plain = f"string_split(raw, {literal(delimiter)})"
-    quoted = f'"(?:[^"]|"")*"|[^"{d}]*'
+    quoted = _field(delimiter)
     fields = plain
     if has_quotes:
         fields = (
             f"CASE WHEN NOT contains(raw, '\"') THEN {plain} "
-            f"WHEN regexp_full_match(raw, {literal(f'(?:{quoted})(?:{d}(?:{quoted}))*')}) THEN list_transform("
+            f"WHEN regexp_full_match(raw, {literal(_record(delimiter))}) THEN list_transform("
             f"regexp_extract_all(raw || {literal(delimiter)}, {literal(f'({quoted}){d}')}, 1), lambda x: "
             f"CASE WHEN starts_with(x, '\"') THEN replace(x[2:-2], '\"\"', '\"') ELSE x END) END"
         )
@@ -95,8 +95,20 @@ def split_csv(
     )
 
 
-def _join_quoted_lines(connection: duckdb.DuckDBPyConnection) -> None:
-    """A quote that is open at the end of a line carries the record on to the next."""
+def _field(delimiter: str) -> str:
+    return f'"(?:[^"]|"")*"|[^"{re.escape(delimiter)}]*'
+
+
+def _record(delimiter: str) -> str:
+    field = _field(delimiter)
+    return f"(?:{field})(?:{re.escape(delimiter)}(?:{field}))*"
+
+
+def _join_quoted_lines(connection: duckdb.DuckDBPyConnection, delimiter: str) -> None:
+    """A quote that is open at the end of a line carries the record on to the next.
+
+    Lines that make no record together stay as they are, so that a stray quote costs its own line and no other.
+    """
     open_quote = "(length(raw) - length(replace(raw, '\"', ''))) % 2"
     row = connection.execute(f"SELECT count(*) FROM billing_text WHERE {open_quote} = 1").fetchone()
     if row is None or row[0] == 0:
@@ -106,9 +118,12 @@ def _join_quoted_lines(connection: duckdb.DuckDBPyConnection) -> None:
         f"WITH counted AS (SELECT line_no, raw, coalesce(sum({open_quote}) OVER (ORDER BY line_no "
         f"ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) % 2 AS inside FROM billing_text), "
         f"numbered AS (SELECT line_no, raw, count(*) FILTER (inside = 0) OVER (ORDER BY line_no "
-        f"ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS record FROM counted) "
-        f"SELECT min(line_no) AS line_no, CASE WHEN count(*) = 1 THEN any_value(raw) "
-        f"ELSE string_agg(coalesce(raw, ''), chr(10) ORDER BY line_no) END AS raw FROM numbered GROUP BY record"
+        f"ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS record FROM counted), "
+        f"joined AS (SELECT record, min(line_no) AS first_line, count(*) > 1 AS is_joined, "
+        f"string_agg(coalesce(raw, ''), chr(10) ORDER BY line_no) AS text FROM numbered GROUP BY record HAVING count(*) = 1 "
+        f"OR regexp_full_match(text, {literal(_record(delimiter))})) "
+        f"SELECT n.line_no, CASE WHEN j.is_joined THEN j.text ELSE n.raw END AS raw FROM numbered AS n "
+        f"LEFT JOIN joined AS j USING (record) WHERE j.record IS NULL OR n.line_no = j.first_line"
     )
 
 

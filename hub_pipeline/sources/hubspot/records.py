@@ -158,16 +158,20 @@ class ObjectReader:
         self._landed(writer)
 
     def read_missing(self, lacking: Sequence[str], absent: Sequence[str]) -> int:
-        """Land the records that the warehouse lacks, and of those that no list has, the ones in the recycle bin.
+        """Land the records that the warehouse lacks, and of those that no list has, the ones that exist all the same.
+
+        A list that left one out, or a record restored while it was read, must not look like a deletion for privacy:
+        that erases for good. So each is asked for by id, live and in the recycle bin.
 
         Returns:
             How many there were.
         """
         before = self.records
         with self._writer("missing") as writer:
-            for ids, archived in ((lacking, False), (absent, True)):
-                history = () if archived else self._history
-                for _ in self._by_id(writer, ids, archived=archived, history=history):
+            for _ in self._by_id(writer, lacking, archived=False, history=self._history):
+                pass
+            for missing in self._by_id(writer, absent, archived=False, history=self._history):
+                for _ in self._by_id(writer, missing, archived=True, history=()):
                     pass
         self._landed(writer)
         return self.records - before
