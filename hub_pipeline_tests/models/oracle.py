@@ -447,16 +447,16 @@ class Oracle:
         amounts = [self.convert(one, rate_of or self.as_of) for one in self.running(org_id, day)]
         return sum((amount for amount in amounts if amount is not None), Decimal(0))
 
-    def paid_runs(self, name: str) -> list[tuple[datetime, datetime | None, str, str | None]]:
-        """Unbroken paid stretches of a subscription: start, end, organisation, plan of its last part."""
-        runs: list[tuple[datetime, datetime | None, str, str | None]] = []
+    def paid_runs(self, name: str) -> list[tuple[datetime, datetime | None, str]]:
+        """Unbroken paid stretches of a subscription: start, end, organisation."""
+        runs: list[tuple[datetime, datetime | None, str]] = []
         for one in self.stretches[name]:
             if not one.is_paid or one.end == one.start:
                 continue
             if runs and runs[-1][1] is not None and runs[-1][1] >= one.start and runs[-1][2] == one.org_id:
-                runs[-1] = (runs[-1][0], one.end, one.org_id, one.plan)
+                runs[-1] = (runs[-1][0], one.end, one.org_id)
             else:
-                runs.append((one.start, one.end, one.org_id, one.plan))
+                runs.append((one.start, one.end, one.org_id))
         return runs
 
     # Joint plans
@@ -531,11 +531,8 @@ class Oracle:
         moments += [row["valid_from"] or ALWAYS for row in self._contracts(org_id)]
         mine = self.records.get(org_id, [])
         created = [row["created_at"] for row in mine if row["created_at"] is not None]
-        moments += [min(created)] if created else self._first_recorded(org_id)
+        moments += [min(created)] if created else [row["recorded_at"] for row in mine]
         return any(moment < self.close_of_day for moment in moments)
-
-    def _first_recorded(self, org_id: str) -> list[datetime]:
-        return [row["recorded_at"] for row in self.records.get(org_id, [])]
 
     def _all_of(self, org_id: str) -> list[Stretch]:
         return [
@@ -973,7 +970,8 @@ class Oracle:
                 and not counts[index + 1]
                 and one.end == self.stretches[name][index + 1].start
             ):
-                ends = [at for at in (following and following.start, one.own_end) if at is not None]
+                starts = following.start if following else None
+                ends = [at for at in (starts, one.own_end) if at is not None]
                 one = replace(one, end=min(ends, default=None))
             found.append(one)
             following = one
@@ -993,18 +991,19 @@ class Oracle:
                     announced = None
                 alive = one
             elif alive and (one.status in ("canceled", "unpaid") or one.is_running):
-                last = (one.start, None, before or alive, one.status, one.reason or (before or alive).reason)
+                ended = before or alive
+                last = (one.start, None, ended, one.status, one.reason or ended.reason)
                 alive = announced = None
             announced = (one.cancel_at, one) if one.cancel_at is not None and alive else None
             if alive and one.end is not None and (following is None or following.start > one.end):
                 if not one.is_contract or one.end < self.close_of_day:
-                    ended = following and following.status == "canceled"
+                    then = following if following and following.status == "canceled" else one
                     last = (
                         one.end,
                         None,
                         one,
                         "canceled",
-                        (following.reason if ended else None) or one.reason,
+                        then.reason or one.reason,
                     )
                 alive = announced = None
             before = one
@@ -1084,7 +1083,7 @@ class Oracle:
         runs = [
             (other, start, stop)
             for other in sorted(self._names_of_org.get(org_id, ()))
-            for start, stop, owner, _ in self.paid_runs(other)
+            for start, stop, owner in self.paid_runs(other)
             if owner == org_id
         ]
         if any(self.local(start) >= end_on - gap and runs_in_stretch(start, stop) for _, start, stop in runs):

@@ -19,7 +19,7 @@ from hub_pipeline_tests.models.worlds import build_world, rows
 CASES = json.loads((Path(__file__).parent.parent / "cases" / "domain_cases.json").read_text(encoding="utf-8"))
 
 #: Marts of the domain that a later issue adds; a case is skipped only for the marts listed here.
-LATER_MARTS = {}
+LATER_MARTS: dict[str, str] = {}
 
 
 #: Columns that hold ids of a case; others (plan, stage, currency) mean the same in every case.

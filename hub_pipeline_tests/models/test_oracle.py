@@ -34,6 +34,9 @@ KEYS: dict[str, tuple[str, ...]] = {
     "unattributed_interactions": ("conversation_id",),
     "ownership_crossovers": ("subject_id",),
 }
+#: Companies on which SQL and oracle once differed: MRR of the last paid version unknown, an end learnt later, an empty
+#: contract with and without a subscription that ended.
+ONCE_DIFFERENT = (4193455926, 3526407276, 1273240371, 769977120)
 PARAMETERS = [
     pytest.param(case, mart, id=f"{case['id']}-{mart}")
     for case in CASES
@@ -109,7 +112,7 @@ def _assert_agreement(one: Scenario) -> None:
 def test_sql_and_oracle_agree_on_a_hundred_random_companies() -> None:
     random = Random(20260630)
     seeds = [random.randrange(2**32) for _ in range(100)]
-    _assert_agreement(scenario(seeds, "2026-03-29", "Europe/Berlin", 1))
+    _assert_agreement(scenario([*seeds, *ONCE_DIFFERENT], "2026-03-29", "Europe/Berlin", 1))
 
 
 @pytest.mark.slow

@@ -86,6 +86,7 @@ contracts AS (
 custom_plans AS (
     SELECT c.org_id, c.custom_id, c.start_on, c.valid_from, c.valid_to
     FROM contracts AS c
+    WHERE c.valid_from IS NULL OR c.valid_to IS NULL OR c.valid_to > c.valid_from
     UNION ALL
     SELECT s.org_id, s.subscription_id AS custom_id, s.from_on AS start_on, s.valid_from, s.valid_to
     FROM intermediate.subscription_intervals AS s
