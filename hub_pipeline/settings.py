@@ -543,6 +543,11 @@ class HubSpot(_Group):
         default_factory=_deal_types,
         description="value of the deal-type property -> meaning",
     )
+    contract_deal_types: tuple[str, ...] = Field(
+        (),
+        description="deal types whose won deals are custom contracts that billing does not know, lower case; each counts "
+        "as a running paid plan with the deal's amount",
+    )
     subscription_statuses: dict[str, SubscriptionStatus] = Field(
         default_factory=_subscription_statuses,
         description="value of the property mapped to subscription_status, lower case -> meaning",
@@ -805,6 +810,7 @@ class Settings(_Group):
             "post_sales_pipeline",
             "sales_pipeline",
             "deal_types",
+            "contract_deal_types",
             "roles",
             "subscription_statuses",
             "billing_intervals",

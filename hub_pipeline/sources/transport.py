@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -719,42 +719,36 @@ class _Said(msgspec.Struct, frozen=True):
     scopes: tuple[str, ...] = ()
 
 
-class _ErrorBody(msgspec.Struct):
-    """The parts of the error bodies of HubSpot, Intercom and Stripe that matter; anything else is ignored."""
-
-    class Item(msgspec.Struct):
-        message: str = ""
-        code: str = ""
-        context: dict[str, Any] = msgspec.field(default_factory=dict)
-
-    message: str = ""
-    policyName: str = ""
-    errors: list[Item] = msgspec.field(default_factory=list)
-    error: Any = None
-
-    decoder: ClassVar[msgspec.json.Decoder[_ErrorBody]]
-
-
-_ErrorBody.decoder = msgspec.json.Decoder(_ErrorBody)
-
-
 def _said(body: bytes) -> _Said:
-    """What an error body says; an unreadable one says nothing, the status speaks for itself."""
+    """What an error body of HubSpot, Intercom or Stripe says; what is not as expected says nothing, the rest counts."""
     try:
-        error = _ErrorBody.decoder.decode(body)
+        error = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _Said()
-    nested = error.error.get("message") if isinstance(error.error, dict) else None
+        return _Said()  # The status speaks for itself.
+    fields = _fields(error)
+    items = [_fields(item) for item in _items(fields.get("errors"))]
     texts = [
-        error.message,
-        str(nested or ""),
-        *(f"{item.code} {item.message}".strip() for item in error.errors),
+        _word(fields.get("message")),
+        _word(_fields(fields.get("error")).get("message")),
+        *(f"{_word(item.get('code'))} {_word(item.get('message'))}".strip() for item in items),
     ]
     scopes = [
         str(scope)
-        for item in error.errors
+        for item in items
         for key in ("requiredGranularScopes", "requiredScopes")
-        if isinstance(named := item.context.get(key), list)
-        for scope in named
+        for scope in _items(_fields(item.get("context")).get(key))
     ]
-    return _Said("; ".join(text for text in texts if text), error.policyName, tuple(dict.fromkeys(scopes)))
+    policy = _word(fields.get("policyName"))
+    return _Said("; ".join(text for text in texts if text), policy, tuple(dict.fromkeys(scopes)))
+
+
+def _fields(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _items(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _word(value: object) -> str:
+    return value if isinstance(value, str) else ""

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hub_pipeline.models import build, catalog
 from hub_pipeline_tests.models.oracle import MARTS, Oracle, expected
 from hub_pipeline_tests.models.random_worlds import Row, Scenario, scenario, scenarios
 from hub_pipeline_tests.models.test_cases import CASES, _matches, _settings
@@ -137,3 +138,14 @@ def test_sql_and_oracle_agree_on_random_companies_in_one_world_for_each_seed(see
             random.randrange(3),
         )
     )
+
+
+@pytest.mark.slow
+def test_building_the_day_of_a_random_world_again_gives_the_same_rows() -> None:
+    random = Random(7)
+    one = scenario([random.randrange(2**32) for _ in range(100)], "2026-11-01", "America/New_York", 1)
+    marts = [model.table for model in catalog().layer("marts")]
+    with build_world(one.world, one.as_of.isoformat(), one.known_at.isoformat(), one.settings) as connection:
+        first = {mart: rows(connection, mart) for mart in marts}
+        build(connection, one.as_of, one.known_at, one.settings)
+        assert {mart: rows(connection, mart) for mart in marts} == first

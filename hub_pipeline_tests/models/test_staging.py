@@ -12,7 +12,7 @@ import pytest
 
 from hub_pipeline.models import catalog, load_inputs, run_checks, stage
 from hub_pipeline.settings import Settings
-from hub_pipeline_tests.models.worlds import load
+from hub_pipeline_tests.models.worlds import build_world, load, one
 
 NEW_YORK = Settings.model_validate({"reporting_tz": "America/New_York", "reporting_currency": "EUR"})
 ALWAYS = datetime(1970, 1, 1)
@@ -174,3 +174,25 @@ def test_a_row_without_its_id_is_quarantined_and_the_others_are_staged(tmp_path:
         staged = connection.execute("SELECT org_id FROM staging.organisations").fetchall()
     assert (counts["organisations"].rows, counts["organisations"].quarantined) == (2, 1)
     assert staged == [("o1",)]
+
+
+def test_a_won_deal_of_a_type_the_settings_name_is_a_custom_contract_while_it_is_won() -> None:
+    settings = Settings.model_validate({"hubspot": {"contract_deal_types": ["offline"]}})
+    deal = {"deal_id": "d1", "org_id": "o1", "deal_type": "offline", "amount": "900", "currency": "USD"}
+    won = {**deal, "status": "won", "plan": "enterprise", "closed_at": "2026-03-01T10:00:00Z"}
+    world = {
+        "organisations": [{"org_id": "o1"}],
+        "deals": [
+            {**deal, "status": "open", "recorded_at": "2026-02-01T00:00:00Z"},
+            {**won, "recorded_at": "2026-03-01T10:00:00Z"},
+            {**won, "deal_id": "d2", "deal_type": "renewal", "recorded_at": "2026-03-02T00:00:00Z"},
+            {**won, "status": "lost", "recorded_at": "2026-05-01T00:00:00Z"},
+        ],
+    }
+    for known_at, state, mrr in (("2026-04-01", "paying", 900), ("2026-05-02", "never_paid", 0)):
+        connection = build_world(world, "2026-04-01", known_at, settings)
+        row = one(connection, "organisation_daily", org_id="o1")
+        assert (row["state"], row["mrr"]) == (state, mrr), known_at
+        connection.close()
+    with build_world(world, "2026-04-01") as connection:
+        assert one(connection, "organisation_daily", org_id="o1")["state"] == "never_paid"

@@ -48,7 +48,11 @@ SELECT
         WHEN $hubspot_sales_pipeline THEN 'sales'
         ELSE d.pipeline
     END AS pipeline,
-    CAST($hubspot_deal_types_values[list_position($hubspot_deal_types_keys, d.deal_type)] AS VARCHAR) AS deal_type,
+    coalesce(
+        CAST($hubspot_deal_types_values[list_position($hubspot_deal_types_keys, d.deal_type)] AS VARCHAR),
+        -- A type that a setting names as that of custom contracts keeps its name.
+        CASE WHEN list_contains(CAST($hubspot_contract_deal_types AS VARCHAR[]), lower(d.deal_type)) THEN lower(d.deal_type) END
+    ) AS deal_type,
     d.plan,
     d.stage,
     CASE WHEN d.is_won THEN 'won' WHEN d.is_closed THEN 'lost' WHEN NOT d.is_closed THEN 'open' END AS status,
