@@ -429,10 +429,9 @@ def _hubspot_objects() -> dict[str, HubSpotObject]:
                 ("emails", "hs_email_subject", "hs_email_direction", "hs_email_status"),
                 ("calls", "hs_call_title", "hs_call_direction", "hs_call_status"),
                 ("meetings", "hs_meeting_title", "", "hs_meeting_outcome"),
-                ("communications", "hs_communication_body", "", ""),
             )
         },
-        **{name: o(object_type=name, optional=True) for name in ("tickets", "line_items")},
+        **{name: o(object_type=name, optional=True) for name in ("communications", "tickets", "line_items")},
     }
 
 

@@ -172,9 +172,9 @@ def test_the_published_settings_are_those_the_hash_is_of_and_name_no_path(tmp_pa
 
     settings = Settings.model_validate({"billing": {"folder": "/srv/private/billing"}})
     with run(tmp_path) as one:
-        result = one.take(COMPANIES, [company("1", seats=12)])
+        one.take(COMPANIES, [company("1", seats=12)])
         build_day(one)
-        published = publish(one.warehouse, one.connection, one.fence, one.load, settings, [result])
+        published = publish(one.warehouse, one.connection, one.fence, one.load, settings)
     with open_published(published.path) as connection:
         rows = connection.execute("SELECT * FROM _published.settings_versions").fetchall()
     assert len(rows) == 1

@@ -46,10 +46,7 @@ NEEDED: dict[str, frozenset[str]] = {
         {"pipeline", "stage", "deal_type", "amount", "close_date", "is_closed", "is_won", "subscription_id"}
     ),
     "feedback_submissions": frozenset({"survey_type", "score", "responded_at"}),
-    **{
-        name: frozenset({"occurred_at"})
-        for name in ("notes", "tasks", "emails", "calls", "meetings", "communications")
-    },
+    **{name: frozenset({"occurred_at"}) for name in ("notes", "tasks", "emails", "calls", "meetings")},
 }
 
 _OPTION_VALUES = (
