@@ -17,7 +17,16 @@ from hub_pipeline.warehouse.sql import ident, qualified
 #: Bookkeeping of runs, never of content.
 EXCLUDED_SCHEMAS = ("_ledger",)
 #: Columns that name the run or its hour.
-EXCLUDED_COLUMNS = ("_run_id", "run_id", "_loaded_at", "_first_seen_at", "first_seen_at", "_last_seen_at")
+EXCLUDED_COLUMNS = (
+    "_run_id",
+    "run_id",
+    "_loaded_at",
+    "_first_seen_at",
+    "_last_seen_at",
+    "first_seen_at",
+    "last_seen_at",
+    "resolved_at",
+)
 #: How much a run read to learn what is known: a run after a kill reads less and knows the same.
 EXCLUDED_TABLE_COLUMNS = {"_published.freshness": ("records",)}
 #: The table of the published file that describes the run it came from.

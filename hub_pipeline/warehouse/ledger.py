@@ -442,15 +442,15 @@ def record_freshness(
 ) -> None:
     """Write what each stream delivered for a day, where ``hub.freshness`` shows it; a later run of the day replaces.
 
-    ``records`` stays the most that a run of the day has read: a second run that finds nothing new does not unsay
-    what the first one delivered. ``data_through`` is the newest change time that raw holds of the stream, as its run saw it.
+    ``records`` is the most that a run of the day has read, one that died included: a second run that finds nothing new
+    does not unsay what the first one delivered. ``data_through`` is the newest change time that raw holds of the stream, as its run saw it.
     """
     with transaction(connection, fence):
         for result in results:
             row = connection.execute(
-                "SELECT data_through FROM _ledger.streams "
-                "WHERE run_id = $run_id AND source = $source AND object = $object",
-                {"run_id": fence.run_id, "source": result.source, "object": result.object},
+                "SELECT max(data_through) FILTER (WHERE run_id = $run_id), max(records) FROM _ledger.streams "
+                "WHERE as_of = $as_of AND source = $source AND object = $object",
+                {"run_id": fence.run_id, "as_of": as_of, "source": result.source, "object": result.object},
             ).fetchone()
             connection.execute(
                 "INSERT INTO _published.freshness "
@@ -462,7 +462,7 @@ def record_freshness(
                     "object": result.object,
                     "as_of": as_of,
                     "status": result.status,
-                    "records": result.records,
+                    "records": max(result.records, (row[1] or 0) if row else 0),
                     "message": result.message,
                     "through": row[0] if row else None,
                 },
