@@ -318,7 +318,11 @@ def test_after_a_full_disk_was_given_room_the_run_ends_the_same(
 def test_interrupted_and_terminated_runs_free_the_lock_and_say_so(house: House) -> None:
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         process = house.start()
-        time.sleep(4)
+        # At work: it holds the lock and has written its own number into it.
+        lock, deadline = house.data_dir / "run.lock", time.monotonic() + 60
+        while str(process.pid) not in lock.read_text(encoding="utf-8") and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(1)
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
         assert process.returncode == code, err
