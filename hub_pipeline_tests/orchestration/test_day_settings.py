@@ -113,6 +113,7 @@ def test_a_published_day_keeps_its_settings_until_a_backfill_is_told_otherwise(
     assert repaired.kept_settings == ()
 
 
+@pytest.mark.slow
 def test_a_day_restated_with_later_knowledge_stands_beside_the_published_one(
     environment: Environment,
 ) -> None:

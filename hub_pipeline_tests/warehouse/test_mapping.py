@@ -110,6 +110,7 @@ class Portal:
     def inputs(self, table: str, columns: str) -> list[tuple[Any, ...]]:
         """Rows of a canonical table, made by its model."""
         self.rows("SELECT 1")
+        billing.ensure(self.connection)
         create_macros(self.connection)
         run_model(self.connection, catalog()[f"inputs.{table}"], model_parameters(None, None, self.settings))
         return self.rows(f"SELECT {columns} FROM inputs.{table} ORDER BY ALL NULLS FIRST")
