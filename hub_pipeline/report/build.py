@@ -51,8 +51,8 @@ def build_from_files(
     with _database(warehouse) as connection:
         counts = models.load_inputs(connection, inputs, settings)
         result = models.build(connection, as_of, known_at, settings)
-        for model in models.catalog().layer("staging", "marts", "hub"):
-            words = comments_of([model])[model.name]
+        described = models.catalog().layer("staging", "marts", "hub")
+        for model, words in zip(described, comments_of(described).values(), strict=True):
             write_comments(connection, "VIEW" if model.is_view else "TABLE", model.schema, model.table, words)
         rows = result.rows | {run.model: run.rows for run in count_views(connection, result.runs)}
         parameters = model_parameters(as_of, day, settings)

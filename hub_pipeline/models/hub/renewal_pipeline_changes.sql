@@ -70,32 +70,47 @@ facts AS (
     SELECT p.as_of, p.previous_as_of, p.renewal_id, p.org_id, p.deal_owner_name, 'removed' AS change, p.status_before AS before, CAST(NULL AS VARCHAR) AS after
     FROM pairs AS p WHERE NOT p.is_there
     UNION ALL
-    SELECT p.as_of, p.previous_as_of, p.renewal_id, p.org_id, p.deal_owner_name, 'status' AS change, p.status_before AS before, p.status_now AS after
-    FROM pairs AS p WHERE p.was_there AND p.is_there
-    UNION ALL
-    SELECT p.as_of, p.previous_as_of, p.renewal_id, p.org_id, p.deal_owner_name, 'scope' AS change, p.scope_before AS before, p.scope_now AS after
-    FROM pairs AS p WHERE p.was_there AND p.is_there
-    UNION ALL
-    SELECT p.as_of, p.previous_as_of, p.renewal_id, p.org_id, p.deal_owner_name, 'stage' AS change, p.stage_before AS before, p.stage_now AS after
-    FROM pairs AS p WHERE p.was_there AND p.is_there
-    UNION ALL
-    SELECT p.as_of, p.previous_as_of, p.renewal_id, p.org_id, p.deal_owner_name, 'renew_by' AS change, p.renew_by_before AS before, p.renew_by_now AS after
-    FROM pairs AS p WHERE p.was_there AND p.is_there
-    UNION ALL
-    SELECT p.as_of, p.previous_as_of, p.renewal_id, p.org_id, p.deal_owner_name, 'deal' AS change, p.deal_before AS before, p.deal_now AS after
-    FROM pairs AS p WHERE p.was_there AND p.is_there
-    UNION ALL
-    SELECT p.as_of, p.previous_as_of, p.renewal_id, p.org_id, p.deal_owner_name, 'deal_amount' AS change, p.deal_amount_before AS before, p.deal_amount_now AS after
-    FROM pairs AS p WHERE p.was_there AND p.is_there
-    UNION ALL
-    SELECT p.as_of, p.previous_as_of, p.renewal_id, p.org_id, p.deal_owner_name, 'mrr_at_stake' AS change, p.mrr_before AS before, p.mrr_now AS after
-    FROM pairs AS p WHERE p.was_there AND p.is_there
-    UNION ALL
-    SELECT p.as_of, p.previous_as_of, p.renewal_id, p.org_id, p.deal_owner_name, 'scheduled_cancel' AS change, p.cancel_before AS before, p.cancel_now AS after
-    FROM pairs AS p WHERE p.was_there AND p.is_there
-    UNION ALL
-    SELECT p.as_of, p.previous_as_of, p.renewal_id, p.org_id, p.deal_owner_name, 'hygiene' AS change, p.hygiene_before AS before, p.hygiene_now AS after
-    FROM pairs AS p WHERE p.was_there AND p.is_there
+    SELECT
+        p.as_of,
+        p.previous_as_of,
+        p.renewal_id,
+        p.org_id,
+        p.deal_owner_name,
+        unnest([
+            'status',
+            'scope',
+            'stage',
+            'renew_by',
+            'deal',
+            'deal_amount',
+            'mrr_at_stake',
+            'scheduled_cancel',
+            'hygiene'
+        ]) AS change,
+        unnest([
+            p.status_before,
+            p.scope_before,
+            p.stage_before,
+            p.renew_by_before,
+            p.deal_before,
+            p.deal_amount_before,
+            p.mrr_before,
+            p.cancel_before,
+            p.hygiene_before
+        ]) AS before,
+        unnest([
+            p.status_now,
+            p.scope_now,
+            p.stage_now,
+            p.renew_by_now,
+            p.deal_now,
+            p.deal_amount_now,
+            p.mrr_now,
+            p.cancel_now,
+            p.hygiene_now
+        ]) AS after
+    FROM pairs AS p
+    WHERE p.was_there AND p.is_there
 )
 SELECT
     f.as_of,

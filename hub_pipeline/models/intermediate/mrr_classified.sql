@@ -206,29 +206,21 @@ movements AS (
         day,
         opening,
         closing,
-        CASE
-            WHEN remainder < 0 AND closing = 0 AND left_paused = 0 AND transfer_out = 0 THEN 'churn'
-            WHEN remainder < 0 THEN 'contraction'
-            WHEN opening <> 0 THEN 'expansion'
-            WHEN paid_before THEN 'reactivation'
-            ELSE 'new'
-        END AS movement,
-        remainder AS amount
-    FROM remainders
-    UNION ALL
-    SELECT grain, entity_id, day, opening, closing, 'paused' AS movement, paused AS amount
-    FROM remainders
-    UNION ALL
-    SELECT grain, entity_id, day, opening, closing, 'resumed' AS movement, resumed AS amount
-    FROM remainders
-    UNION ALL
-    SELECT grain, entity_id, day, opening, closing, 'transfer_in' AS movement, transfer_in AS amount
-    FROM remainders
-    UNION ALL
-    SELECT grain, entity_id, day, opening, closing, 'transfer_out' AS movement, transfer_out AS amount
-    FROM remainders
-    UNION ALL
-    SELECT grain, entity_id, day, opening, closing, 'fx' AS movement, fx AS amount
+        unnest([
+            CASE
+                WHEN remainder < 0 AND closing = 0 AND left_paused = 0 AND transfer_out = 0 THEN 'churn'
+                WHEN remainder < 0 THEN 'contraction'
+                WHEN opening <> 0 THEN 'expansion'
+                WHEN paid_before THEN 'reactivation'
+                ELSE 'new'
+            END,
+            'paused',
+            'resumed',
+            'transfer_in',
+            'transfer_out',
+            'fx'
+        ]) AS movement,
+        unnest([remainder, paused, resumed, transfer_in, transfer_out, fx]) AS amount
     FROM remainders
 )
 SELECT
