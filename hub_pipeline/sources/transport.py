@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, Self, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -653,6 +653,21 @@ class Transport:
                 f"{self.source} asks to wait {wait:,.0f} s. {self.budget.kept}; run again {_clock(wait)}."
             )
         return wait
+
+
+class SourceClient:
+    """What the clients of all sources share: whoever leaves the context gives up what is still being asked."""
+
+    budget: Budget
+    _pool: BoundedPool
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.budget.cancel()
+        self._pool.cut()
+        self._pool.close()
 
 
 def asked_wait(headers: Mapping[str, str]) -> float | None:

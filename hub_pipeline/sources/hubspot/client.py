@@ -25,6 +25,7 @@ from hub_pipeline.sources.transport import (
     NoAnswerError,
     Pacer,
     Reply,
+    SourceClient,
     Tally,
     Transport,
     checked_address,
@@ -208,7 +209,7 @@ def observe_limits(pacer: Pacer, headers: Mapping[str, str]) -> None:
     pacer.observe(number("Max"), interval / 1000 if interval else None, number("Remaining"))
 
 
-class HubSpotClient:
+class HubSpotClient(SourceClient):
     """Everything that is asked of one portal with one token, through one pacer and one time budget.
 
     Args:
@@ -252,14 +253,6 @@ class HubSpotClient:
             address_variable=ADDRESS_VARIABLE,
             daily_reset="after midnight in the time zone of the HubSpot account",
         )
-
-    def __enter__(self) -> HubSpotClient:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.budget.cancel()
-        self._pool.cut()
-        self._pool.close()
 
     def _send(self, method: str, path: str, body: Any) -> Reply:
         with self._in_flight:

@@ -23,6 +23,7 @@ from hub_pipeline.sources.transport import (
     Budget,
     Pacer,
     Reply,
+    SourceClient,
     Tally,
     Transport,
     asked_wait,
@@ -420,7 +421,7 @@ def _whole(text: str | None) -> int | None:
     return int(text) if text is not None and text.isascii() and text.isdigit() else None
 
 
-class IntercomClient:
+class IntercomClient(SourceClient):
     """Everything that is asked of one workspace with one token.
 
     Args:
@@ -463,14 +464,6 @@ class IntercomClient:
             token_variable=TOKEN_VARIABLE,
             address_variable=ADDRESS_VARIABLE,
         )
-
-    def __enter__(self) -> IntercomClient:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.budget.cancel()
-        self._pool.cut()
-        self._pool.close()
 
     def _send(self, method: str, path: str, body: Any) -> Reply:
         content = None if body is None else msgspec.json.encode(body)

@@ -20,6 +20,7 @@ from hub_pipeline.sources.transport import (
     Budget,
     Pacer,
     Reply,
+    SourceClient,
     Tally,
     Transport,
     checked_address,
@@ -144,7 +145,7 @@ def observe_limits(pacer: Pacer, headers: Mapping[str, str]) -> None:
     """Stripe's answers say nothing about what is left of the limit."""
 
 
-class StripeClient:
+class StripeClient(SourceClient):
     """Everything that is asked of one account with one key.
 
     Args:
@@ -185,14 +186,6 @@ class StripeClient:
             token_variable=TOKEN_VARIABLE,
             address_variable=ADDRESS_VARIABLE,
         )
-
-    def __enter__(self) -> StripeClient:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.budget.cancel()
-        self._pool.cut()
-        self._pool.close()
 
     def _send(self, method: str, path: str, body: Any) -> Reply:
         return self._pool.request(method, self._address + path, headers=self._headers)
