@@ -70,6 +70,13 @@ def run(
         bool,
         typer.Option("--accept-shrink", help="Believe full lists that are much shorter than the last ones."),
     ] = False,
+    accept_purge: Annotated[
+        bool,
+        typer.Option(
+            "--accept-purge",
+            help="Believe that HubSpot deleted that many contacts for privacy, and erase them.",
+        ),
+    ] = False,
     only: Annotated[
         str | None,
         typer.Option(
@@ -91,6 +98,7 @@ def run(
             data_dir=environment.data_dir,
             progress=progress,
             accept_shrink=accept_shrink,
+            accept_purge=accept_purge,
             only=only,
         )
     print_summary(report, Console())

@@ -508,6 +508,21 @@ def extra_history(name: str, one: HubSpotObject) -> tuple[str, ...]:
     return tuple(p for p in one.history if p not in needed)
 
 
+#: HubSpot's type id -> its name, of objects that hold what persons said or wrote. Erasing finds them by their name.
+_OF_PERSONS = {
+    "0-1": "contacts",
+    "0-5": "tickets",
+    "0-18": "communications",
+    "0-19": "feedback_submissions",
+    "0-27": "tasks",
+    "0-46": "notes",
+    "0-47": "meetings",
+    "0-48": "calls",
+    "0-49": "emails",
+    "0-116": "postal_mail",
+}
+
+
 class HubSpot(_Group):
     """What is read from HubSpot and what it means."""
 
@@ -529,6 +544,9 @@ class HubSpot(_Group):
             ("notes", "organisations"),
             ("tasks", "organisations"),
             ("feedback_submissions", "contacts"),
+            # The models do not read these two; erasing a person has to know which ones are theirs.
+            ("communications", "contacts"),
+            ("tickets", "contacts"),
         ),
         description="pairs of objects whose associations are read",
     )
@@ -590,6 +608,18 @@ class HubSpot(_Group):
     def _with_history_of_the_mapped(cls, value: dict[str, HubSpotObject]) -> dict[str, HubSpotObject]:
         # So that nobody has to name a property twice, and no reader of `history` has to know of the mapping.
         return {name: _with_needed_history(name, one) for name, one in value.items()}
+
+    @field_validator("objects")
+    @classmethod
+    def _persons_under_their_own_name(cls, value: dict[str, HubSpotObject]) -> dict[str, HubSpotObject]:
+        for name, one in value.items():
+            standard = _OF_PERSONS.get(one.object_type, one.object_type)
+            if standard != name and {standard, name} & set(_OF_PERSONS.values()):
+                raise ValueError(
+                    f"{name} reads {one.object_type}, but HubSpot's {', '.join(_OF_PERSONS.values())} keep their names "
+                    "here: erasing a person finds them by name"
+                )
+        return value
 
     @field_validator("associations")
     @classmethod

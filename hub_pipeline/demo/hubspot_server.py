@@ -116,7 +116,7 @@ class HubSpotSimulator(Simulator, Portal):
         token: the bearer token that is accepted.
         versions: date versions of the API that exist.
         limits: rate limits.
-        forbidden: object type, or "owners", "lists" or "settings.users" -> scopes the token lacks; every request
+        forbidden: object type, or "owners", "lists", "limits" or "settings.users" -> scopes the token lacks; every request
             about it answers 403.
         index_lag: how long, at most, search answers from before a change (each change has its own share of it).
         cursor: how list cursors look: "last_id" (exclusive), "next_id" (inclusive) or "opaque".
@@ -161,6 +161,8 @@ class HubSpotSimulator(Simulator, Portal):
         self.custom_objects = dict(custom_objects)
         self._window = SlidingWindow(self.limits.per_10_seconds, 10.0, self.clock)
         self._search_window = SlidingWindow(self.limits.search_per_second, 1.0, self.clock)
+        #: (type, id) of records that lists leave out although they are live and may be read by id.
+        self.unlisted: set[tuple[str, str]] = set()
         self._day = self._local_day()
         self._used_today = 0
         self._refused = 0
@@ -414,7 +416,7 @@ class HubSpotSimulator(Simulator, Portal):
         more = False
         for position in range(start, len(known.texts)):
             record = records[known.texts[position]]
-            if record.archived is not archived:
+            if record.archived is not archived or (object_type, record.id) in self.unlisted:
                 continue
             if len(page) == limit:
                 more = True
@@ -706,6 +708,8 @@ class HubSpotSimulator(Simulator, Portal):
         return Reply(self._schema_of(object_type))
 
     def _record_limits(self, request: Request, _: Any) -> Reply:
+        self._check_scope("limits")
+
         def usage(object_type: str) -> int:
             return sum(not record.archived for record in self.account.records.get(object_type, {}).values())
 

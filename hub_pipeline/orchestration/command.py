@@ -45,6 +45,7 @@ def execute(
     data_dir: Path | None = None,
     progress: Progress | None = None,
     accept_shrink: bool = False,
+    accept_purge: bool = False,
     only: str | None = None,
 ) -> RunReport:
     """Run the daily job for a day.
@@ -56,6 +57,7 @@ def execute(
         data_dir: default the environment's.
         progress: who is told what the sources do.
         accept_shrink: believe full lists however short they are; else the shrink guard refuses them.
+        accept_purge: erase the contacts that HubSpot deleted for privacy however many they are; else a guard refuses.
         only: the one source to read; the others keep what they had. Default all.
 
     Returns:
@@ -76,7 +78,13 @@ def execute(
         raise ConfigurationError(f"{HOW_TO_CONFIGURE[only]} Nothing was read.")
     day = as_of or last_closed_day(settings)
     check_day(day, settings)
-    call = Caller(environment, progress or NullProgress(), accept_shrink=accept_shrink, only=only)
+    call = Caller(
+        environment,
+        progress or NullProgress(),
+        accept_shrink=accept_shrink,
+        accept_purge=accept_purge,
+        only=only,
+    )
     left_out = () if only is None else tuple(source for source in SOURCES if source != only)
     return _execute(settings, call, day, day, left_out)
 

@@ -27,6 +27,7 @@ class Caller:
         environment: instead of the process environment.
         progress: who is told what the sources do.
         accept_shrink: believe full lists however short they are.
+        accept_purge: erase the contacts that HubSpot deleted for privacy however many they are.
         only: the one source to read; default all.
         current_settings: build published days with today's settings.
         known_at: the day of knowledge; default each day's own close.
@@ -39,6 +40,7 @@ class Caller:
     progress: Progress
     interrupted: Callable[[], bool] = lambda: False
     accept_shrink: bool = False
+    accept_purge: bool = False
     only: str | None = None
     current_settings: bool = False
     known_at: date | None = None
@@ -90,6 +92,7 @@ class HubRun(DuckDBResource):
             run = DailyRun(settings, environment, _days(context, settings), progress)
             if started_by is not None:
                 run.accept_shrink = started_by.accept_shrink
+                run.accept_purge = started_by.accept_purge
                 run.only = started_by.only
                 run.current_settings = started_by.current_settings
                 run.known_at = started_by.known_at

@@ -186,6 +186,7 @@ class DailyRun:
         days: local days to build, oldest first; what the sources send is recorded for the last one.
         progress: who is told what the sources do.
         accept_shrink: believe full lists however short they are; else the shrink guard refuses them.
+        accept_purge: erase the contacts that HubSpot deleted for privacy however many they are; else a guard refuses.
         only: the one source that this run reads; default all.
         current_settings: build with these settings even days that were published with others; else each day keeps
             its own (settled rule 7).
@@ -203,6 +204,7 @@ class DailyRun:
     days: tuple[date, ...]
     progress: Progress = field(default_factory=NullProgress)
     accept_shrink: bool = False
+    accept_purge: bool = False
     only: str | None = None
     current_settings: bool = False
     known_at: date | None = None
@@ -519,7 +521,7 @@ class DailyRun:
         found = [erase_returned(self.warehouse, self.connection, self.fence, self.load, source)]
         if source == "hubspot":
             guard = self.settings.guards.max_purge
-            found.append(erase_gone(self.warehouse, self.connection, self.fence, guard, self.accept_shrink))
+            found.append(erase_gone(self.warehouse, self.connection, self.fence, guard, self.accept_purge))
         self.erased += [one for one in found if one is not None]
 
     def _run(self, models: Iterable[Model], day: date | None) -> tuple[ModelRun, ...]:

@@ -47,6 +47,7 @@ ENGAGEMENTS = (
     "communications",
     "postal_mail",
     "feedback_submissions",
+    "tickets",
 )
 _CONTACT_LISTS = "SELECT id FROM raw_hubspot.lists WHERE object_type_id = '0-1'"
 _REPLACEMENT = rf"\1{ERASED}\2"

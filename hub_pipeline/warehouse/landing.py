@@ -33,6 +33,7 @@ ROLL_BYTES = 64 * 1024 * 1024
 ROLL_SECONDS = 30.0
 #: Written beside the files of a run when the list they are of was complete.
 COMPLETE_NAME = "stream.complete"
+_CHUNK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -249,6 +250,20 @@ def unfinished(root: Path, source: str, object_name: str, load: LoadContext) -> 
         for file in files
         if file.position is not None and (file.as_of, file.floor) == (load.as_of, load.floor)
     ]
+
+
+def line_chunks(path: Path) -> Iterator[bytes]:
+    """A landing file's lines, decompressed, in pieces that end at line ends."""
+    rest = b""
+    with path.open("rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw) as reader:
+        while chunk := reader.read(_CHUNK):
+            text = rest + chunk
+            end = text.rfind(b"\n") + 1
+            if end:
+                yield text[:end]
+            rest = text[end:]
+    if rest:
+        yield rest
 
 
 def write_durably(path: Path, content: bytes, mode: int = 0o600) -> None:

@@ -19,7 +19,7 @@ DECLARED: tuple[tuple[str, str, str, str], ...] = (
     ("raw_hubspot", "property_history.*", "value|source_id", "values that properties had, also of contacts"),
     (
         "raw_hubspot",
-        "notes|tasks|emails|calls|meetings|communications|postal_mail",
+        "notes|tasks|emails|calls|meetings|communications|postal_mail|tickets",
         r"(?!_).*",
         "what was said, to whom",
     ),

@@ -66,7 +66,7 @@ def erase_gone(
         raise DataRefusedError(
             f"{len(gone)} of {before} HubSpot contacts are gone without having been archived, as after a deletion for "
             "privacy. Nobody was erased and nothing is published; if they were deleted for good, run again with "
-            "--accept-shrink."
+            "--accept-purge."
         )
     return erase(warehouse, connection, fence, find_person(connection, contacts=gone), "hubspot")
 

@@ -19,14 +19,13 @@ import zstandard
 from hub_pipeline.errors import WarehouseError
 from hub_pipeline.warehouse import ledger
 from hub_pipeline.warehouse.crashpoints import crash_point
-from hub_pipeline.warehouse.landing import fsync_folder, write_durably
+from hub_pipeline.warehouse.landing import fsync_folder, line_chunks, write_durably
 from hub_pipeline.warehouse.lock import Fence
 
 #: Stands where an address stood.
 ERASED = "[erased]"
 #: What may stand before and after an address that is not a part of another one (RE2 and Python read it alike).
 _BEFORE, _AFTER = r"(^|[^a-z0-9._%+-])", r"($|[^a-z0-9.-]|\.$|\.[^a-z0-9])"
-_CHUNK = 1 << 22
 _ADDRESS = re.compile(rb"[a-z0-9._%+'-]+(?:@|\\u0040)[a-z0-9.-]+")
 _NUMBER = re.compile(rb'"(?:id|toobjectid)"\s*:\s*"?([0-9a-z_-]+)"?')
 
@@ -172,7 +171,7 @@ def identities_in(files: Iterable[Path]) -> Iterator[tuple[Path, set[str], set[s
     for path in files:
         addresses: set[bytes] = set()
         ids: set[bytes] = set()
-        for chunk in _line_chunks(path):
+        for chunk in line_chunks(path):
             folded = chunk.lower()
             addresses.update(_ADDRESS.findall(folded))
             ids.update(_NUMBER.findall(folded))
@@ -184,25 +183,11 @@ def _names_contact(position: Any, person: Person) -> bool:
     return not person.contacts.isdisjoint(re.findall(r"[0-9]+", json.dumps(position)))
 
 
-def _line_chunks(path: Path) -> Iterator[bytes]:
-    """The decompressed file in pieces that end at line ends."""
-    rest = b""
-    with path.open("rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw) as reader:
-        while chunk := reader.read(_CHUNK):
-            text = rest + chunk
-            end = text.rfind(b"\n") + 1
-            if end:
-                yield text[:end]
-            rest = text[end:]
-    if rest:
-        yield rest
-
-
 def _search(path: Path, pattern: re.Pattern[bytes]) -> tuple[str, bool]:
     """Hash of the content, and whether it holds any of the needles."""
     digest = hashlib.sha256()
     holds = False
-    for chunk in _line_chunks(path):
+    for chunk in line_chunks(path):
         digest.update(chunk)
         holds = holds or pattern.search(chunk.lower()) is not None
     return digest.hexdigest(), holds
@@ -227,7 +212,7 @@ def _rewrite(
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with open(descriptor, "wb") as raw:
             with zstandard.ZstdCompressor(level=3).stream_writer(raw, closefd=False) as writer:
-                for chunk in _line_chunks(path):
+                for chunk in line_chunks(path):
                     if pattern.search(chunk.lower()) is not None:
                         lines = []
                         for line in chunk.splitlines(keepends=True):

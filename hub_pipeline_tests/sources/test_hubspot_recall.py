@@ -23,6 +23,7 @@ from hub_pipeline.demo.serve import serving
 from hub_pipeline.settings import Settings
 from hub_pipeline.sources import hubspot
 from hub_pipeline.sources.progress import NullProgress
+from hub_pipeline.warehouse.erase import erase, find_person
 from hub_pipeline.warehouse.known import WarehouseKnown
 from hub_pipeline.warehouse.raw import StreamResult
 from hub_pipeline_tests.demo.portal import ORGANISATIONS, account, definition, still
@@ -296,3 +297,41 @@ def test_a_record_dated_in_2099_hides_nothing_and_so_does_a_clock_that_jumps() -
         assert names["10"] == "while the clock was wrong"
         assert names["11"] == "ten days later"
         assert one.full == []
+
+
+@pytest.mark.parametrize("cursor", ["last_id", "opaque"])
+def test_a_record_that_a_full_list_leaves_out_is_asked_for_by_id_and_not_deleted(cursor: str) -> None:
+    with world(organisations=30, cursor=cursor, full_list_days=0) as one:
+        # HubSpot's count of records, which would show it, may not be read either.
+        one.simulator.forbidden["limits"] = ["crm.schemas.custom.read"]
+        one.read()
+        one.simulator.unlisted = {(ORGANISATIONS, "12"), ("contacts", "3")}
+        one.simulator.purge("contacts", "5")
+        one.simulator.archive(ORGANISATIONS, "13")
+        one.read()
+        one.assert_exact()
+        assert one.full == ["contacts", "organisations"] or one.full == ["organisations", "contacts"]
+        assert one.results["contacts"].deleted == 1
+        assert one.results["organisations"].deleted == 0
+        assert "1 records were read by id that HubSpot's list had left out" in one.results["contacts"].message
+
+
+def test_who_was_erased_here_and_is_still_in_hubspot_costs_one_comparison_of_ids_and_no_more() -> None:
+    with world(organisations=12, census_days=1_000, full_list_days=1_000) as one:
+        one.read()
+        one.simulator.clock.advance(86_400)
+        one.read()  # from now on nobody is read again because of having changed lately
+        with run(one.folder) as now:
+            who = find_person(now.connection, contacts=["3"])
+            assert erase(now.warehouse, now.connection, now.fence, who, "requested").persons == 1
+        for census in (True, False, False):
+            one.simulator.clock.advance(86_400)
+            one.read()
+            assert ("contacts_census" in one.results) is census
+            assert "3" not in {row[0] for row in one.found["contacts"]}
+        one.simulator.purge("contacts", "3")
+        one.read()
+        assert "contacts_census" not in one.results
+        one.simulator.purge("contacts", "4")
+        one.read()
+        assert one.results["contacts_census"].deleted == 1

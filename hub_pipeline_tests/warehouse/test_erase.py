@@ -58,7 +58,7 @@ ADDRESS, NAME, ID, VISITOR, REMARK = (
 )
 NEEDLES = (ADDRESS, NAME, ID, VISITOR, REMARK)
 
-PAIRS = [("emails", "contacts"), ("contacts", "organisations")]
+PAIRS = [("emails", "contacts"), ("tickets", "contacts"), ("contacts", "organisations")]
 
 
 def hubspot_object(name: str, *properties: str) -> RawStream:
@@ -84,6 +84,7 @@ def hubspot_object(name: str, *properties: str) -> RawStream:
 
 CONTACTS = hubspot_object("contacts", "email", "lastname", "hs_additional_emails")
 EMAILS = hubspot_object("emails", "hs_email_subject", "hs_email_to_email", "hs_email_direction")
+TICKETS = hubspot_object("tickets", "subject", "content", "hs_pipeline_stage")
 LISTS, MEMBERS = lists_stream(["55", "56"]), list_memberships_stream(["55", "56"])
 DEALS = hubspot_object("deals", "dealname")
 LINKS = associations_stream(PAIRS)
@@ -134,6 +135,11 @@ LETTERS = [
         hs_email_direction="EMAIL",
     ),
 ]
+REQUESTS = [
+    record("91", subject=REMARK, content=f"{NAME} alone", hs_pipeline_stage="1"),
+    record("92", subject=f"{NAME} and others", content=f"said {REMARK}", hs_pipeline_stage="2"),
+    record("93", subject="of others", content="text", hs_pipeline_stage="3"),
+]
 TALKS = [
     {"id": "k1", "contact": VISITOR, "remark": REMARK},
     {"id": "k2", "contact": "other", "remark": f"cc {ADDRESS}."},
@@ -144,12 +150,19 @@ def sources(one: Run, contacts: list[dict[str, Any]], jane: bool = True) -> None
     """A day of what HubSpot and Intercom send."""
     one.take(CONTACTS, contacts)
     one.take(EMAILS, LETTERS if jane else LETTERS[2:], max_shrink=1)
+    one.take(TICKETS, REQUESTS if jane else REQUESTS[2:], max_shrink=1)
     one.take(DEALS, [record("81", dealname=f"{ADDRESS}, {ADDRESS}")])
-    links = [link("emails", "73", "contacts", "1"), link("contacts", "1", "organisations", "o1")]
+    links = [
+        link("emails", "73", "contacts", "1"),
+        link("tickets", "93", "contacts", "1"),
+        link("contacts", "1", "organisations", "o1"),
+    ]
     if jane:
         links += [
             link("emails", "71", "contacts", ID),
             link("emails", "72", "contacts", ID, "1"),
+            link("tickets", "91", "contacts", ID),
+            link("tickets", "92", "contacts", ID, "1"),
             link("contacts", ID, "organisations", "o1"),
         ]
     one.take(LINKS, links, max_shrink=1)
@@ -304,7 +317,7 @@ def test_a_person_is_in_every_layer_and_after_an_erasure_in_none(world: Path) ->
     environment = Environment(data_dir=world)
     erase_and_print(Settings(), environment, [ADDRESS.upper()], [], Console(file=screen, width=300))
     assert re.search(
-        r"Erased: \d+ rows.* 14 landing files and 1 files of Dagster's history", screen.getvalue()
+        r"Erased: \d+ rows.* 16 landing files and 1 files of Dagster's history", screen.getvalue()
     )
     assert "customers.csv is your own file and still holds the address" in screen.getvalue()
     print_personal_data(environment, Console(file=screen, width=300))
@@ -328,6 +341,9 @@ def test_a_person_is_in_every_layer_and_after_an_erasure_in_none(world: Path) ->
             ("72", None, None),
             ("73", "to others", "mary-jane.roe@acme.example"),
         ], "what is shared is kept without its text, what is another's is left alone"
+        assert build.execute(
+            "SELECT DISTINCT id, subject, content, hs_pipeline_stage FROM raw_hubspot.tickets ORDER BY 1"
+        ).fetchall() == [("92", None, None, "2"), ("93", "of others", "text", "3")]
         assert build.execute("SELECT dealname FROM raw_hubspot.deals").fetchall() == [("[erased], [erased]",)]
         assert build.execute("SELECT id, remark FROM raw_intercom.conversations").fetchall() == [
             ("k2", "cc [erased].")

@@ -41,7 +41,12 @@ class Portal:
             {
                 **more,
                 "hubspot": {
-                    "objects": {name: {"object_type": "2-1", "properties": dict(mapping)}},
+                    "objects": {
+                        name: {
+                            "object_type": "2-1" if name == "organisations" else name,
+                            "properties": dict(mapping),
+                        }
+                    },
                     "associations": [],
                 },
             }

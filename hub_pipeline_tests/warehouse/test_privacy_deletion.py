@@ -9,6 +9,7 @@ import pytest
 
 from hub_pipeline.demo.hubspot_server import HubSpotSimulator
 from hub_pipeline.demo.serve import serving
+from hub_pipeline.errors import DataRefusedError
 from hub_pipeline.orchestration.run import DailyRun
 from hub_pipeline.warehouse.database import Warehouse
 from hub_pipeline_tests.demo.portal import account, still
@@ -46,3 +47,23 @@ def test_a_contact_deleted_for_privacy_in_hubspot_leaves_no_trace(
         assert build.execute(
             f"SELECT count(*) FROM raw_hubspot.associations WHERE from_id = '{gone}'"
         ).fetchall() == [(0,)]
+
+
+def test_many_contacts_gone_at_once_are_erased_only_when_that_was_said(tmp_path: Path) -> None:
+    simulator = HubSpotSimulator(account(10, 60), clock=still())
+    settings = settings_with(associations=[])
+    with serving(simulator.app) as (url,):
+        where = environment(tmp_path, url, intercom_access_token=None)
+        with DailyRun(settings, where, (DAY,)) as one:
+            one.read_source("hubspot")
+        for number in range(1, 27):
+            simulator.purge("contacts", str(number))
+        day = (DAY + timedelta(days=1),)
+        with (
+            DailyRun(settings, where, day, accept_shrink=True) as two,
+            pytest.raises(DataRefusedError, match=r"26 of 60 HubSpot contacts are gone.*--accept-purge"),
+        ):
+            two.read_source("hubspot")
+        with DailyRun(settings, where, day, accept_purge=True) as three:
+            three.read_source("hubspot")
+            assert [erasure.persons for erasure in three.erased] == [26]

@@ -7,7 +7,7 @@ for the whole run; its models, retries and per-attribute clients are not used (d
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from importlib import metadata
 from typing import Any
@@ -184,7 +184,7 @@ _LIST = msgspec.json.Decoder(ListReply)
 _LIMITS = msgspec.json.Decoder(RecordLimits)
 
 
-def ids_of(records: Sequence[msgspec.Raw]) -> list[str]:
+def ids_of(records: Iterable[msgspec.Raw]) -> list[str]:
     """The id of each record; the rest of it is skipped, not built."""
     return [_ID.decode(record).id for record in records]
 

@@ -181,7 +181,7 @@ class _Extraction:
         history = [p for p in config.history if p in properties]
         state = State.of(run.known.state(tables.SOURCE, name))
         reads = digest_of_reads(properties, history)
-        live = run.known.live_count(tables.SOURCE, name) if state.watermark else 0
+        live = run.known.live_count(tables.SOURCE, name)
         plan = make_plan(config.object_type, existing, reads, state, run.started, live, run.settings)
         wanted = any(source == name for source, _ in self._pairs)
         reader = ObjectReader(

@@ -6,7 +6,8 @@ was archived before and is in no list of archived records any more is asked for 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from math import ceil
@@ -25,7 +26,7 @@ from hub_pipeline.sources.hubspot.plan import Plan, State, instant, is_full_chea
 from hub_pipeline.sources.hubspot.spread import Shared, spread
 from hub_pipeline.sources.progress import Progress
 from hub_pipeline.sources.transport import ForbiddenError, RejectedError, Tally
-from hub_pipeline.warehouse.landing import LandedFile, LoadContext, unfinished
+from hub_pipeline.warehouse.landing import LandedFile, LoadContext, line_chunks, unfinished
 from hub_pipeline.warehouse.raw import Known, NothingKnown
 
 #: HubSpot empties its recycle bin after 90 days; what was archived longer ago cannot have been restored.
@@ -70,6 +71,27 @@ def in_parts(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
         yield items[start : start + size]
 
 
+def compare_ids(listed: Sequence[int], known: Iterable[list[str]]) -> tuple[list[str], list[str]]:
+    """(listed and not known, known and not listed); both ascend as numbers."""
+    lacking: list[str] = []
+    absent: list[str] = []
+    ids: Iterator[int] = iter(listed)
+    current = next(ids, None)
+    for text_id in (i for batch in known for i in batch):
+        number = int(text_id)
+        while current is not None and current < number:
+            lacking.append(str(current))
+            current = next(ids, None)
+        if current == number:
+            current = next(ids, None)
+        else:
+            absent.append(text_id)
+    while current is not None:
+        lacking.append(str(current))
+        current = next(ids, None)
+    return lacking, absent
+
+
 class ObjectReader:
     """Reads and lands the records of one object.
 
@@ -109,6 +131,7 @@ class ObjectReader:
         self.gone = 0
         self.notes: list[str] = []
         self.ids: list[str] = []
+        self._listed: array[int] | None = None
 
     def read(self, plan: Plan, live: int) -> None:
         """Land what the plan says, then the recycle bin, then what was restored.
@@ -126,10 +149,13 @@ class ObjectReader:
             except _FullIsCheaperError as error:
                 self.plan = plan.full(str(error))
         if self.plan.mode == "full":
+            self._listed = array("q") if live else None
             self._read_list("live", archived=False)
         if self.plan.wanting:
             self.notes.append(f"read in full, because {self.plan.because}")
-        self._read_archived()
+        binned = self._read_archived()
+        if self._listed is not None:
+            self._ask_for_unlisted(self._listed, binned)
 
     def next_state(self, state: State, reads: str) -> State:
         """What this reading leaves for the next; it began when the first run did that it goes on from."""
@@ -149,7 +175,8 @@ class ObjectReader:
         with self._writer("names") as writer:
 
             def land(records: Sequence[msgspec.Raw], cover: Cover | None, after: str | None) -> None:
-                writer.write(names(records), len(records))
+                lines = names(records)
+                writer.write(lines, lines.count(b"\n"))
 
             try:
                 listing.read(land, [(0, None)], lambda: self._size(False, False)[:2])
@@ -175,6 +202,15 @@ class ObjectReader:
                     pass
         self._landed(writer)
         return self.records - before
+
+    def _ask_for_unlisted(self, listed: array[int], binned: set[str]) -> None:
+        """A full list says by its silence what is deleted, so what it leaves out is asked for first."""
+        _, absent = compare_ids(
+            sorted(set(listed)), self._run.known.live_ids(tables.SOURCE, self._name, 10_000)
+        )
+        found = self.read_missing([], [one for one in absent if one not in binned])
+        if found:
+            self.notes.append(f"{found:,} records were read by id that HubSpot's list had left out")
 
     # Changes
 
@@ -233,26 +269,29 @@ class ObjectReader:
 
     # Lists
 
-    def _read_archived(self) -> None:
+    def _read_archived(self) -> set[str]:
+        """Land the recycle bin and what was restored from it; returns the ids in it, where they are needed."""
         run, since = self._run, _long_ago(self._started)
         earlier = set(run.known.archived_ids(tables.SOURCE, self._name, since))
         binned: set[str] = set()
         try:
             # Ids of adopted files would be missing here, and the bin is small.
-            self._read_list("archived", archived=True, seen=binned if earlier else None)
+            wanted = bool(earlier) or self._listed is not None
+            self._read_list("archived", archived=True, seen=binned if wanted else None)
         except RejectedError as error:
             if error.status not in (400, 404, 405):
                 raise
             self.notes.append("HubSpot lists no archived records of it")
-            return
+            return binned
         if self.plan.mode == "full":  # the list of live records has them
-            return
+            return binned
         absent = sorted(earlier - binned)
         if absent:
             with self._writer("restored") as writer:
                 for _ in self._by_id(writer, absent, archived=False, history=self._history):
                     pass
             self._landed(writer)
+        return binned
 
     def _read_list(self, part: str, *, archived: bool, seen: set[str] | None = None) -> None:
         history = () if archived else self._history
@@ -336,8 +375,16 @@ class ObjectReader:
         seen: set[str] | None,
     ) -> Land:
         def land(records: Sequence[msgspec.Raw], cover: Cover | None, after: str | None) -> None:
-            wanted = listing.ids_only or seen is not None or (self._keep_ids and not archived)
+            listed = None if archived else self._listed
+            wanted = (
+                listing.ids_only
+                or seen is not None
+                or listed is not None
+                or (self._keep_ids and not archived)
+            )
             ids = ids_of(records) if wanted else []
+            if listed is not None:
+                listed.extend(array("q", map(int, ids)))  # whole pages, because several threads do this
             if seen is not None:
                 seen.update(ids)
             if self._keep_ids and not archived:
@@ -428,6 +475,9 @@ class ObjectReader:
         self.files += adopted
         self.records += sum(file.records for file in adopted)
         for file in adopted:
+            if self._listed is not None and (file.position or {}).get("part") == "live":
+                for chunk in line_chunks(file.path):
+                    self._listed.extend(array("q", map(int, ids_of(map(msgspec.Raw, chunk.splitlines())))))
             begun = instant((file.position or {}).get("started"))
             self._started = None if begun is None or self._started is None else min(begun, self._started)
 
