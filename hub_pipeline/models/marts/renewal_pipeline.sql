@@ -30,6 +30,8 @@ columns:
   renewed_days_ahead: {type: BIGINT, meaning: "of a won deal: renew_by - closed_on"}
   missed_lead_target: {type: BOOLEAN, meaning: "open with fewer than lead_days left, or won fewer than lead_days ahead", not_null: true}
   mrr_at_stake: {type: "DECIMAL(18,2)", meaning: "MRR of the contract at the close of as_of, reporting currency; empty for an orphan deal"}
+  mrr_native: {type: "DECIMAL(18,2)", meaning: "the same in the contract's own currency"}
+  currency: {type: VARCHAR, meaning: "currency of the contract; empty for an orphan deal"}
   scheduled_cancel: {type: BOOLEAN, meaning: "its end by cancellation is known", not_null: true}
   scheduled_end_on: {type: DATE, meaning: "local day of that end"}
   deal_name: {type: VARCHAR, meaning: "name of the deal"}
@@ -306,6 +308,8 @@ SELECT
         false
     ) AS missed_lead_target,
     f.mrr_at_stake,
+    f.mrr_native,
+    f.currency,
     f.scheduled_end_on IS NOT NULL AS scheduled_cancel,
     f.scheduled_end_on,
     f.deal_name,
