@@ -7,8 +7,8 @@ description: >
   counted: in scope, MRR known, renew_by in the period. The outcome is that of the first stored day not before the end
   of the period. A contract that runs on then has renewed its MRR of that day, at most the MRR that was due (what is
   above it is upsell); but none of it where its deal is lost or its end is known while the term that was up still
-  lasts. Where that term still lasts otherwise and no deal is won, its MRR counts as renewed and is told in undecided_mrr. A
-  contract that no longer runs has renewed nothing, except what contracts of its organisation that did not run on the
+  lasts. Where that term still lasts otherwise and no deal is won, its MRR counts as renewed and is told in undecided_mrr; so
+  is the MRR that was due of a contract that runs on with an unknown MRR. A contract that no longer runs has renewed nothing, except what contracts of its organisation that did not run on the
   day of the forecast brought instead, for all of the organisation at most what it lost. All at the exchange rates of
   the day of the forecast, where the currency is the same on both days. Error is forecast less outcome: above 0 the
   forecast promised too much. Empty where there was nothing to be renewed; a share is empty when nothing was renewed.
@@ -24,7 +24,7 @@ columns:
   renewals_due_mrr: {type: "DECIMAL(18,2)", meaning: "their MRR on the day of the forecast", not_null: true}
   renewal_forecast_mrr: {type: "DECIMAL(18,2)", meaning: "MRR that was expected to be renewed", not_null: true}
   actual_renewed_mrr: {type: "DECIMAL(18,2)", meaning: "MRR that was renewed; empty without a contract"}
-  undecided_mrr: {type: "DECIMAL(18,2)", meaning: "part of it whose term still lasted on outcome_as_of, without a won deal; empty without a contract"}
+  undecided_mrr: {type: "DECIMAL(18,2)", meaning: "part of it that may yet change: the term still lasted on outcome_as_of without a won deal, or the MRR was unknown then; empty without a contract"}
   error_mrr: {type: "DECIMAL(18,2)", meaning: "renewal_forecast_mrr - actual_renewed_mrr; above 0 = promised too much"}
   absolute_error_pct: {type: "DECIMAL(18,4)", meaning: "error_mrr without its sign / actual_renewed_mrr"}
   upsell_forecast_mrr: {type: "DECIMAL(18,2)", meaning: "MRR that was expected above the MRR due", not_null: true}
@@ -73,7 +73,7 @@ snapshots AS (
     WHERE f.lead_months >= 0
     GROUP BY ALL
 ),
-due AS (
+outcomes AS (
     SELECT
         s.period_start,
         s.period_end,
@@ -84,14 +84,14 @@ due AS (
         r.org_id,
         r.mrr_at_stake AS due_mrr,
         CASE
-            WHEN n.renewal_id IS NULL THEN NULL
+            WHEN n.renewal_id IS NULL THEN 0
             WHEN r.term_end > s.outcome_as_of AND (n.status = 'lost' OR n.scheduled_cancel) THEN 0
             WHEN n.currency = r.currency AND r.mrr_native > 0
                 THEN round(r.mrr_at_stake * CAST(n.mrr_native AS DOUBLE) / CAST(r.mrr_native AS DOUBLE), 2)
             ELSE n.mrr_at_stake
-        END AS mrr_then,
+        END AS known_mrr_then,
         n.renewal_id IS NULL AS has_ended,
-        r.term_end > s.outcome_as_of AND n.status <> 'renewed' AS is_undecided
+        coalesce(r.term_end > s.outcome_as_of AND n.status <> 'renewed', false) AS is_early
     FROM snapshots AS s
     INNER JOIN marts.renewal_pipeline AS r
         ON r.as_of = s.forecast_as_of
@@ -101,6 +101,20 @@ due AS (
         AND r.renew_by BETWEEN s.period_start AND s.period_end
     LEFT JOIN marts.renewal_pipeline AS n
         ON n.as_of = s.outcome_as_of AND n.known_at = s.outcome_as_of AND n.renewal_id = r.renewal_id
+),
+due AS (
+    SELECT
+        o.period_start,
+        o.period_end,
+        o.lead_months,
+        o.forecast_as_of,
+        o.outcome_as_of,
+        o.org_id,
+        o.due_mrr,
+        o.has_ended,
+        coalesce(o.known_mrr_then, o.due_mrr) AS mrr_then,
+        o.is_early OR o.known_mrr_then IS NULL AS is_undecided
+    FROM outcomes AS o
 ),
 ended AS (
     SELECT d.period_start, d.period_end, d.lead_months, d.forecast_as_of, d.outcome_as_of, d.org_id, sum(d.due_mrr) AS lost_mrr
