@@ -1,7 +1,7 @@
 /*---
 description: >
   Lines of invoices as billing tells them, one row for each instant at which something new was known of a line; it
-  holds the newest version known by then. A line without a time of its own was made with its invoice. A line that names
+  holds the newest version known by then; one that says what already held is left out. A line without a time of its own was made with its invoice. A line that names
   only an item bills the subscription of that item, from when the item is known. Lines of an invoice that billing never
   told are left out, and so is test data (livemode false).
 grain: [invoice_id, line_id, source, recorded_at]
@@ -63,6 +63,13 @@ WITH invoices AS (
     FROM newest AS n
     LEFT JOIN items AS i
         ON i.source = n.source AND i.subscription_item_id = n.subscription_item_id AND i.recorded_at <= n.recorded_at
+), changed AS (
+    SELECT *, _deleted_at IS NOT NULL AS is_deleted
+    FROM billed
+    QUALIFY
+        (_hash, _deleted_at IS NOT NULL, own_subscription_id)
+        IS DISTINCT FROM lag((_hash, _deleted_at IS NOT NULL, own_subscription_id))
+            OVER (PARTITION BY source, invoice_id, invoice_line_id ORDER BY recorded_at)
 ), units AS (
     SELECT
         currency,
@@ -80,8 +87,8 @@ SELECT
     b.period_start_at AS period_start,
     b.period_end_at AS period_end,
     b.created_at,
-    b._deleted_at IS NOT NULL AS is_deleted,
+    b.is_deleted,
     b.recorded_at
-FROM billed AS b
+FROM changed AS b
 INNER JOIN units AS u ON u.currency = b.currency
 LEFT JOIN raw_billing.subscription_names AS s ON s.source = b.source AND s.subscription_id = b.own_subscription_id

@@ -1,7 +1,7 @@
 /*---
 description: >
   Invoices as billing tells them: one row for each instant at which something new was known of an invoice or of whose
-  customer it is. A row holds the newest version known by then; a late word about an earlier time does not undo it. Test
+  customer it is. A row holds the newest version known by then; a late word about an earlier time does not undo it, and a row that says what already held is left out. Test
   data (livemode false) is left out. An invoice that names a subscription which another billing system had before names
   it <source>:<id>, as inputs.subscription_versions does.
 grain: [invoice_id, source, recorded_at]
@@ -37,6 +37,22 @@ WITH told AS (
         PARTITION BY i.source, i.invoice_id, i.recorded_at
         ORDER BY t._changed_at DESC, t._recorded_at DESC, t.is_removed DESC, t._precedence DESC, t._line DESC
     ) = 1
+), owned AS (
+    SELECT
+        n.*,
+        n._deleted_at IS NOT NULL AS is_deleted,
+        coalesce(m.org_id, n.customer_id) AS org_id
+    FROM newest AS n
+    LEFT JOIN matches AS m
+        ON m.source = n.source AND m.customer_id = n.customer_id
+        AND (m.known_from IS NULL OR m.known_from <= n.recorded_at)
+        AND (m.known_to IS NULL OR m.known_to > n.recorded_at)
+), changed AS (
+    SELECT *
+    FROM owned
+    QUALIFY
+        (_hash, is_deleted, org_id)
+        IS DISTINCT FROM lag((_hash, is_deleted, org_id)) OVER (PARTITION BY source, invoice_id ORDER BY recorded_at)
 ), units AS (
     SELECT
         currency,
@@ -47,7 +63,7 @@ SELECT
     n.invoice_id,
     n.source,
     n."number",
-    coalesce(m.org_id, n.customer_id) AS org_id,
+    n.org_id,
     coalesce(s.name, n.subscription_id) AS subscription_id,
     n.status,
     n.currency,
@@ -60,12 +76,8 @@ SELECT
     n.paid_at,
     n.period_start_at AS period_start,
     n.period_end_at AS period_end,
-    n._deleted_at IS NOT NULL AS is_deleted,
+    n.is_deleted,
     n.recorded_at
-FROM newest AS n
+FROM changed AS n
 INNER JOIN units AS u ON u.currency = n.currency
-LEFT JOIN matches AS m
-    ON m.source = n.source AND m.customer_id = n.customer_id
-    AND (m.known_from IS NULL OR m.known_from <= n.recorded_at)
-    AND (m.known_to IS NULL OR m.known_to > n.recorded_at)
 LEFT JOIN raw_billing.subscription_names AS s ON s.source = n.source AND s.subscription_id = n.subscription_id
