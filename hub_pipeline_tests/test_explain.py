@@ -33,7 +33,13 @@ WORLD: World = {
     ],
     "invoices": [
         {"invoice_id": "in-may", "org_id": "o1", "status": "paid", "total": 3150, "created_at": "2026-05-01"},
-        {"invoice_id": "in-june", "org_id": "o1", "status": "paid", "total": 3000, "created_at": "2026-06-01"},
+        {
+            "invoice_id": "in-june",
+            "org_id": "o1",
+            "status": "paid",
+            "total": 3000,
+            "created_at": "2026-06-01",
+        },
     ],
     "invoice_lines": [
         {

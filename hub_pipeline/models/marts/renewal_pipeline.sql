@@ -46,6 +46,18 @@ columns:
   risk_reasons: {type: "VARCHAR[]", meaning: "why the organisation is at risk, from marts.at_risk", not_null: true}
   why: {type: VARCHAR, meaning: "the row with its numbers, one sentence", not_null: true}
   settings_hash: {type: VARCHAR, meaning: "settings the row was made with", not_null: true}
+checks:
+  - name: deals_are_clean
+    severity: warn
+    description: No renewal deal has a finding; one row for each kind of finding with the number of deals and one of them.
+    sql: >
+      SELECT finding, count(*) AS deals, min(deal_id) AS example_deal_id
+      FROM (
+        SELECT deal_id, unnest(hygiene) AS finding
+        FROM marts.renewal_pipeline
+        WHERE as_of = $as_of AND known_at = $known_at
+      ) AS findings
+      GROUP BY finding
 ---*/
 WITH duplicates AS (
     SELECT DISTINCT m.subscription_id
