@@ -126,33 +126,44 @@ verdicts AS (
 reasons AS (
     SELECT unnest(['any', 'seat_contraction', 'mrr_contraction', 'nps_detractor']) AS reason
 ),
-by_reason AS (
+totals AS (
+    SELECT
+        v.as_of,
+        count(*) FILTER (WHERE NOT v.lacks_outcome) AS customers,
+        count(*) FILTER (WHERE v.lacks_outcome) AS without_outcome,
+        count(*) FILTER (WHERE v.has_churned) AS lost_by_churn,
+        count(*) FILTER (WHERE v.has_contracted) AS lost_by_contraction,
+        count(*) FILTER (WHERE v.is_lost) AS lost
+    FROM verdicts AS v
+    GROUP BY v.as_of
+),
+flags AS (
     SELECT
         v.as_of,
         r.reason,
-        v.lacks_outcome,
-        v.has_churned,
-        v.has_contracted,
-        v.is_lost,
-        v.lead_days,
-        v.is_flagged AND (r.reason = 'any' OR list_contains(v.reasons, r.reason)) AS is_flagged
+        count(*) AS flagged,
+        count(*) FILTER (WHERE v.is_lost) AS hits,
+        median(v.lead_days) FILTER (WHERE v.is_lost) AS lead_days
     FROM verdicts AS v
     CROSS JOIN reasons AS r
+    WHERE v.is_flagged AND NOT v.lacks_outcome AND (r.reason = 'any' OR list_contains(v.reasons, r.reason))
+    GROUP BY v.as_of, r.reason
 ),
 counts AS (
     SELECT
-        b.as_of,
-        b.reason,
-        count(*) FILTER (WHERE NOT b.lacks_outcome) AS customers,
-        count(*) FILTER (WHERE b.lacks_outcome) AS without_outcome,
-        count(*) FILTER (WHERE b.is_flagged AND NOT b.lacks_outcome) AS flagged,
-        count(*) FILTER (WHERE b.has_churned) AS lost_by_churn,
-        count(*) FILTER (WHERE b.has_contracted) AS lost_by_contraction,
-        count(*) FILTER (WHERE b.is_lost) AS lost,
-        count(*) FILTER (WHERE b.is_flagged AND b.is_lost) AS hits,
-        median(b.lead_days) FILTER (WHERE b.is_flagged AND b.is_lost) AS lead_days
-    FROM by_reason AS b
-    GROUP BY b.as_of, b.reason
+        t.as_of,
+        r.reason,
+        t.customers,
+        t.without_outcome,
+        t.lost_by_churn,
+        t.lost_by_contraction,
+        t.lost,
+        coalesce(f.flagged, 0) AS flagged,
+        coalesce(f.hits, 0) AS hits,
+        f.lead_days
+    FROM totals AS t
+    CROSS JOIN reasons AS r
+    LEFT JOIN flags AS f ON f.as_of = t.as_of AND f.reason = r.reason
 )
 SELECT
     f.as_of,
