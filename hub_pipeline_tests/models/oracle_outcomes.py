@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from statistics import median
 from typing import Any
 
@@ -220,3 +221,185 @@ class Outcomes:
 
 def _less(one: Any, other: Any) -> bool:
     return one is not None and other is not None and one < other
+
+
+# marts.tie_out, of a company without deals
+
+PERIODS = {
+    "month": (1, 1),
+    "quarter": (1, 3),
+    "year": (1, 12),
+    "two_years": (1, 24),
+    "week": (52, 12),
+}
+
+
+def tie_out(world: World, as_of: date, known_at: date, settings: Settings) -> list[Row]:
+    """One row for each organisation of which billing, the CRM or an invoice says something."""
+    oracle = Oracle(world, as_of, known_at, settings)
+    said: dict[str, dict[str, list[Decimal | None]]] = {}
+    prorated = set()
+    for org in {one.org_id for stretches in oracle.stretches.values() for one in stretches}:
+        for one in oracle.running(org, as_of):
+            _add(said, org, "contract" if one.is_contract else "billing", oracle.convert(one, as_of))
+    for stretches in oracle.stretches.values():
+        for one in stretches:
+            if not one.is_contract and one.start < oracle.close_of_day:
+                _add(said, one.org_id, "billing", Decimal(0))
+    for row in _latest(oracle, world.get("crm_subscriptions", ()), ("org_id",), "effective_at"):
+        org = oracle.who(row["org_id"]) or ""
+        end = oracle.instant(row.get("cancel_at"))
+        runs = row["status"] in ("active", "past_due") and (end is None or end >= oracle.close_of_day)
+        times, parts = PERIODS[row["billing_interval"]]
+        amount = None if row.get("amount") is None else _half_up(Fraction(str(row["amount"])) * times / parts)
+        _add(said, org, "crm", _converted(oracle, amount, row["currency"], as_of) if runs else Decimal(0))
+    for org, amount, proration in _invoiced(oracle, world, as_of):
+        if proration:
+            prorated.add(org)
+        else:
+            _add(said, org, "invoiced", amount)
+    sources = {kind for kinds in said.values() for kind in kinds}
+    found = []
+    for org, kinds in said.items():
+        sums = {kind: _sum(kinds.get(kind)) for kind in ("billing", "crm", "contract", "invoiced")}
+        silent = all(
+            kind not in kinds or (kind not in ("contract", "invoiced") and sums[kind] == 0) for kind in sums
+        )
+        if silent:
+            continue
+        billed = (sums["billing"] or 0) > 0
+        missing = [
+            kind
+            for kind, is_missing in (
+                (
+                    "billing",
+                    "billing" in sources
+                    and "billing" not in kinds
+                    and "contract" not in kinds
+                    and ((sums["crm"] or 0) > 0 or "invoiced" in kinds),
+                ),
+                ("crm", "crm" in sources and "crm" not in kinds and billed),
+                ("invoices", "invoiced" in sources and "invoiced" not in kinds and billed),
+            )
+            if is_missing
+        ]
+        found.append(
+            {
+                "org_id": org,
+                "billing_mrr": sums["billing"],
+                "crm_mrr": sums["crm"],
+                "contract_mrr": sums["contract"],
+                "invoiced_mrr": sums["invoiced"],
+                "missing": missing,
+                "has_proration": org in prorated,
+            }
+        )
+    return found
+
+
+def _add(
+    said: dict[str, dict[str, list[Decimal | None]]], org: str, kind: str, value: Decimal | None
+) -> None:
+    said.setdefault(org, {}).setdefault(kind, []).append(value)
+
+
+def _sum(values: list[Decimal | None] | None) -> Decimal | None:
+    """Unknown when nobody says anything, or one of them is unknown."""
+    known = [value for value in values or () if value is not None]
+    return sum(known, Decimal(0)) if values and len(known) == len(values) else None
+
+
+def _converted(oracle: Oracle, amount: Decimal | None, currency: str, day: date) -> Decimal | None:
+    rate = oracle.rate(currency, day)
+    return None if amount is None or rate is None else cents(amount * rate)
+
+
+def _latest(
+    oracle: Oracle, table: Sequence[Mapping[str, Any]], key: tuple[str, ...], own_time: str
+) -> list[Row]:
+    """Of each record the row that holds at the close of the day: the last that took effect, of equals the last told."""
+    best: dict[Any, tuple[Any, Row]] = {}
+    for row in table:
+        at = oracle.instant(row[own_time])
+        recorded_at = oracle.instant(row.get("recorded_at")) or at
+        assert at is not None
+        assert recorded_at is not None
+        if recorded_at >= oracle.known or at >= oracle.close_of_day:
+            continue
+        name = tuple(row[column] for column in key)
+        if name not in best or (at, recorded_at) > best[name][0]:
+            best[name] = ((at, recorded_at), dict(row))
+    return [row for _, row in best.values()]
+
+
+def _known(oracle: Oracle, table: Sequence[Mapping[str, Any]], key: tuple[str, ...]) -> list[Row]:
+    """Of each record the row told last."""
+    best: dict[Any, Row] = {}
+    for row in sorted(table, key=lambda one: oracle.instant(one["recorded_at"])):
+        recorded_at = oracle.instant(row["recorded_at"])
+        assert recorded_at is not None
+        if recorded_at < oracle.known:
+            best[tuple(row[column] for column in key)] = dict(row)
+    return list(best.values())
+
+
+def _invoiced(oracle: Oracle, world: World, as_of: date) -> list[tuple[str, Decimal | None, bool]]:
+    """(organisation, a month of it in the reporting currency, is it a proration) of the lines that cover the day."""
+    holders = {
+        one.subscription_id: one.org_id
+        for stretches in oracle.stretches.values()
+        for one in sorted(stretches, key=lambda stretch: stretch.start)
+        if one.start < oracle.close_of_day
+    }
+    lines: dict[str, list[Row]] = {}
+    for line in _known(oracle, world.get("invoice_lines", ()), ("invoice_id", "line_id")):
+        made = oracle.instant(line.get("created_at"))
+        if not line.get("is_deleted") and (made is None or made < oracle.close_of_day):
+            lines.setdefault(line["invoice_id"], []).append(line)
+    found = []
+    for invoice in _known(oracle, world.get("invoices", ()), ("invoice_id",)):
+        made = oracle.instant(invoice["created_at"])
+        assert made is not None
+        counts = invoice["status"] in ("open", "paid", "uncollectible") and not invoice.get("is_deleted")
+        if not counts or made >= oracle.close_of_day:
+            continue
+        net = Decimal(str(invoice["total"])) - Decimal(str(invoice.get("tax") or 0))
+        own = lines.get(invoice["invoice_id"]) or [{**invoice, "amount": net, "is_proration": False}]
+        gross = sum((Decimal(str(line["amount"])) for line in own), Decimal(0))
+        kept = Fraction(net) / Fraction(gross) if gross > 0 and 0 <= net <= gross else Fraction(1)
+        for line in own:
+            if line.get("period_start") is None or line.get("period_end") is None:
+                continue
+            first, end = (oracle.local(oracle.instant(line[name])) for name in ("period_start", "period_end"))  # type: ignore[arg-type]
+            if not first <= as_of < end:
+                continue
+            org = holders.get(line.get("subscription_id")) or oracle.who(invoice["org_id"]) or ""
+            if line.get("is_proration"):
+                found.append((org, None, True))
+            elif line.get("subscription_id") is not None:
+                month = _half_up(Fraction(str(line["amount"])) * kept * _share_of_a_month(first, end))
+                found.append((org, _converted(oracle, month, invoice["currency"], as_of), False))
+    return found
+
+
+def _half_up(value: Fraction) -> Decimal:
+    """To cents; a half of a third of a cent is not lost in decimals either."""
+    units = (2 * abs(value) * 100 + 1) // 2
+    return Decimal(int(units) if value >= 0 else -int(units)).scaleb(-2)
+
+
+def _share_of_a_month(first: date, end: date) -> Fraction:
+    """What a month is of a period: by whole months, by whole weeks, else by days."""
+    months = 12 * (end.year - first.year) + end.month - first.month
+    last_of_first, last_of_end = (
+        (day.replace(day=28) + timedelta(4)).replace(day=1) - timedelta(1) for day in (first, end)
+    )
+    same_day = (
+        first.day == end.day
+        or (end == last_of_end and first.day > end.day)
+        or (first == last_of_first and end.day > first.day)
+    )
+    if months > 0 and same_day:
+        return Fraction(1, months)
+    days = (end - first).days
+    return Fraction(52, 12 * (days // 7)) if days % 7 == 0 else Fraction(365, 12 * days)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from functools import cache
+from random import Random
 from typing import Any
 
 import duckdb
@@ -14,6 +15,8 @@ from hub_pipeline.models import build, catalog
 from hub_pipeline.models.checks import run_checks
 from hub_pipeline.models.engine import model_parameters
 from hub_pipeline.settings import Settings
+from hub_pipeline_tests.models.oracle_outcomes import tie_out
+from hub_pipeline_tests.models.random_worlds import world_of
 from hub_pipeline_tests.models.worlds import Row, build_world, load, one, organisations, rows, subscription
 
 AS_OF = "2026-06-15"
@@ -337,3 +340,111 @@ def test_the_view_puts_the_greatest_difference_first_and_the_metrics_hold_the_co
         "SELECT crm_difference_pct, deal_difference_pct, invoice_difference_pct FROM hub.metrics"
     ).fetchall()
     assert metrics == [(Decimal("0.0300"), Decimal("-0.0100"), Decimal("0.1000"))]
+
+
+# Against the oracle
+
+
+def _random_invoices(random: Random, world: dict[str, list[Row]], last: date) -> None:
+    """What the CRM says and what was billed, crowding around the day, the shapes of periods and half cents."""
+    orgs = sorted({row["org_id"] for row in world["organisations"]})
+    subscriptions = sorted({row["subscription_id"] for row in world["subscription_versions"]})
+
+    def day(*offsets: int) -> str:
+        return (last + timedelta(random.choice(offsets))).isoformat()
+
+    def told(number: int) -> str:
+        """Different for each row, so that no two are of one instant."""
+        at = last + timedelta(random.choice((-60, -30, -1, 0, 0, 1, 2)))
+        return f"{at.isoformat()}T{random.choice((0, 12, 22, 23)):02}:00:00.{number:06}Z"
+
+    world["crm_subscriptions"] = [
+        {
+            "org_id": random.choice(orgs),
+            "amount": random.choice((None, 0, 100, "100.26", "6000.06")),
+            "billing_interval": random.choice(("month", "quarter", "year", "two_years", "week")),
+            "currency": random.choice(("USD", "EUR", "JPY", "XXX")),
+            "status": random.choice(("active", "active", "past_due", "canceled", "paused")),
+            "effective_at": day(-90, -1, 0, 1),
+            "cancel_at": random.choice((None, None, day(0, 1, 2))),
+            "recorded_at": told(number),
+        }
+        for number in range(len(orgs))
+    ]
+    periods = [
+        (-30, 0), (-30, 1), (0, 1), (0, 7), (-3, 11), (-10, 10), (-13, 15), (-15, 15), (-100, 265), (1, 31), (-364, 1),
+    ]  # fmt: skip
+
+    def period() -> Row:
+        if random.random() < 0.5:
+            start, end = random.choice(periods)
+            return {"period_start": day(start), "period_end": day(end)}
+        first = last.replace(day=random.choice((1, 14, 28)))
+        months = random.choice((1, 3, 12))
+        month = first.month - 1 + months
+        return {
+            "period_start": first.isoformat(),
+            "period_end": first.replace(year=first.year + month // 12, month=month % 12 + 1).isoformat(),
+        }
+
+    world["invoices"] = [
+        {
+            "invoice_id": f"i{random.randrange(3 * len(orgs))}",
+            "org_id": random.choice(orgs),
+            "subscription_id": random.choice((None, random.choice(subscriptions))),
+            "status": random.choice(("open", "paid", "paid", "uncollectible", "draft", "void")),
+            "currency": random.choice(("USD", "USD", "EUR", "XXX")),
+            "total": random.choice((0, 80, 119, "100.26", -20)),
+            "tax": random.choice((None, 19)),
+            "created_at": day(-40, -1, 0, 1),
+            "is_deleted": random.random() < 0.05,
+            "recorded_at": told(number),
+        }
+        | (period() if random.random() < 0.8 else {})
+        for number in range(5 * len(orgs))
+    ]
+    world["invoice_lines"] = [
+        {
+            "invoice_id": f"i{random.randrange(3 * len(orgs))}",
+            "line_id": f"l{random.randrange(3)}",
+            "subscription_id": random.choice((None, *random.choices(subscriptions, k=4))),
+            "amount": random.choice((100, 60, "100.26", -20)),
+            "is_proration": random.random() < 0.2,
+            "created_at": random.choice((None, None, day(-40, 0, 1))),
+            "is_deleted": random.random() < 0.05,
+            "recorded_at": told(number),
+        }
+        | period()
+        for number in range(6 * len(orgs))
+    ]
+
+
+def _assert_oracle_agrees(seed: int, companies: int, zone: str) -> None:
+    random = Random(seed)
+    last = date(2026, 3, 31) + timedelta(random.randrange(400))
+    world = world_of([random.randrange(2**32) for _ in range(companies)], last, zone)
+    del world["deals"]
+    _random_invoices(random, world, last)
+    settings = Settings(reporting_tz=zone)
+    known = last + timedelta(random.choice((0, 1, 2)))
+    wanted = {row["org_id"]: row for row in tie_out(world, last, known, settings)}
+    with build_world(world, last.isoformat(), known.isoformat(), settings) as connection:
+        found = {row["org_id"]: row for row in rows(connection, "tie_out")}
+    assert sorted(wanted) == sorted(found)
+    differences = [
+        f"{org}: (oracle, SQL) {values}"
+        for org, row in wanted.items()
+        if (values := {name: (v, found[org][name]) for name, v in row.items() if v != found[org][name]})
+    ]
+    assert not differences, "\n".join([f"{last}, known {known}, {zone}", *differences[:10]])
+    assert sum(row["invoiced_mrr"] is not None for row in wanted.values()) > companies / 10
+
+
+def test_sql_and_oracle_agree_on_what_billing_crm_and_invoices_say_of_random_companies() -> None:
+    _assert_oracle_agrees(1, 60, "America/New_York")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2, 14))
+def test_sql_and_oracle_agree_on_what_they_say_of_many_random_companies(seed: int) -> None:
+    _assert_oracle_agrees(seed, 150, ("UTC", "Asia/Kolkata", "Pacific/Auckland")[seed % 3])

@@ -8,7 +8,8 @@ description: >
   taken off each line in proportion; a total above them is not spread.
   A month of it: the amount divided by the months of a period of whole months (in the reporting time zone or in UTC), x
   52/12 for each week of a period of whole weeks, else x 365/12 for each day; half-up to cents. At the exchange rate of as_of.
-  The organisation is that of the subscription on as_of, else the one that is billed.
+  The organisation is that of the subscription at the close of as_of, where it has ended the last one it had; else the
+  one that is billed.
 grain: [source, invoice_id, line_id]
 columns:
   source: {type: VARCHAR, meaning: "billing system", not_null: true}
@@ -128,11 +129,17 @@ monthly AS (
         END AS mrr_native
     FROM measured AS m
 ),
+named AS (
+    SELECT DISTINCT subscription_id
+    FROM measured
+    WHERE subscription_id IS NOT NULL
+),
 subscriptions AS (
-    SELECT subscription_id, max(org_id) AS org_id
-    FROM intermediate.subscription_intervals
-    WHERE from_on <= $as_of AND (to_on IS NULL OR to_on > $as_of)
-    GROUP BY subscription_id
+    SELECT i.subscription_id, arg_max(i.org_id, i.valid_from) AS org_id
+    FROM intermediate.subscription_intervals AS i
+    INNER JOIN named AS n ON n.subscription_id = i.subscription_id
+    WHERE i.valid_from < $close_as_of
+    GROUP BY i.subscription_id
 )
 SELECT
     m.source,

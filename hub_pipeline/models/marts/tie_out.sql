@@ -3,7 +3,8 @@ description: >
   What billing, the CRM and the invoices say an organisation pays a month, side by side, at the close of as_of, in the
   reporting currency at the rates of as_of. One row for each organisation of which any of them says something other
   than 0. Empty means that it says nothing, never 0.
-  Billing: MRR of its subscriptions of billing systems; 0 where billing has some and none runs; empty where one is unknown.
+  Billing: MRR of its subscriptions of billing systems; 0 where billing has or had some and none runs;
+  empty where that of a running one is unknown.
   CRM: MRR that its record states; 0 where that has ended. Billing is believed where both say something. CRM contracts
   with an amount are invoiced outside of billing, so they stand apart and nothing is compared with them. Deals: amounts of the open and won renewal deals of its contracts
   in scope, as MRR, against the MRR of exactly these contracts. Invoices: recurring lines of invoices whose period covers as_of, a month
@@ -87,15 +88,18 @@ WITH today AS (
     FROM intermediate.subscription_intervals
     WHERE from_on <= $as_of AND (to_on IS NULL OR to_on > $as_of)
 ),
+billed AS (
+    SELECT DISTINCT org_id
+    FROM intermediate.subscription_intervals
+    WHERE source_kind = 'billing' AND valid_from < $close_as_of
+),
 billing AS (
     SELECT
-        org_id,
-        CASE
-            WHEN count(*) FILTER (WHERE is_running AND mrr IS NULL) = 0 THEN coalesce(sum(mrr) FILTER (WHERE is_running), 0)
-        END AS mrr
-    FROM today
-    WHERE source_kind = 'billing'
-    GROUP BY org_id
+        b.org_id,
+        CASE WHEN count(t.org_id) FILTER (WHERE t.mrr IS NULL) = 0 THEN coalesce(sum(t.mrr), 0) END AS mrr
+    FROM billed AS b
+    LEFT JOIN today AS t ON t.org_id = b.org_id AND t.source_kind = 'billing' AND t.is_running
+    GROUP BY b.org_id
 ),
 contracts AS (
     SELECT
