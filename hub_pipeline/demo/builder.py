@@ -239,6 +239,9 @@ class Builder:
         self.truth = Truth()
         self.records: dict[str, dict[str, HubSpotRecord]] = {kind: {} for kind in OBJECT_TYPES}
         self.associations: dict[tuple[str, str], list[tuple[str, str, int, str | None]]] = {}
+        self.lost_associations: list[
+            tuple[datetime, tuple[tuple[str, str], tuple[str, str, int, str | None]]]
+        ] = []
         self.intercom = IntercomWorkspace(contacts={}, companies={}, conversations={}, admins={})
         self.subscriptions: list[Subscription] = []
         self.organisations: list[Organisation] = []
@@ -350,10 +353,13 @@ class Builder:
         record = self.records[kind][record_id]
         record.archived, record.archived_at = True, at
         for (from_kind, to_kind), rows in self.associations.items():
-            if kind == from_kind:
-                rows[:] = [row for row in rows if row[0] != record_id]
-            if kind == to_kind:
-                rows[:] = [row for row in rows if row[1] != record_id]
+            gone = [
+                row
+                for row in rows
+                if (kind == from_kind and row[0] == record_id) or (kind == to_kind and row[1] == record_id)
+            ]
+            self.lost_associations += [(at, ((from_kind, to_kind), row)) for row in gone]
+            rows[:] = [row for row in rows if row not in gone]
 
     def organisation(
         self,
@@ -457,8 +463,6 @@ class Builder:
         """Add a deal created with its first stage; `close_dates` are (set at, value), oldest first."""
         created = stages[0][0]
         seller = owner or organisation.owner
-        final = {stage: (probability, closed) for stage, _, probability, closed in portal.STAGES[pipeline]}
-        probability, closed = final[stages[-1][1]]
         record = self.record(
             "deals",
             created,
@@ -470,8 +474,7 @@ class Builder:
                 "subscription_id": subscription.id if subscription else None,
                 "amount": amount,
                 "deal_currency_code": currency,
-                "hs_is_closed": str(closed).lower(),
-                "hs_is_closed_won": str(closed and probability == "1.0").lower(),
+                **portal.closing_of(pipeline, stages[-1][1]),
                 "hs_next_activity_date": iso(next_activity) if next_activity else None,
                 "hubspot_owner_id": seller.id if has_owner else None,
             },
@@ -673,24 +676,25 @@ class Builder:
                     lines.append(lines[0])
                 files[f"stripe/{table}__{end}__delta.csv"] = _csv(columns, lines)
                 start = until
-        for end in (ends[0], ends[len(ends) // 2], ends[-1]):
+        for end in (ends[0], ends[len(ends) // 2], ends[-2], ends[-1]):
             known = [c for c in self._customers if c["created_at"][:10] <= end.isoformat()]
             rows_ = [[customer.get(column, "") for column in _CUSTOMER_COLUMNS] for customer in known]
             if end == ends[-1]:
                 rows_ += self._bad_lines("customers", _CUSTOMER_COLUMNS)
             files[f"stripe/customers__{end}__full.csv"] = _csv(_CUSTOMER_COLUMNS, rows_)
         rates = [[currency, day.isoformat(), rate, f"{day}T00:00:00Z"] for day, currency, rate in fx]
-        files[f"stripe/fx_rates__{ends[-1]}__full.csv"] = _csv(_FX_COLUMNS, rates)
+        for end in ends[-2:]:
+            files[f"stripe/fx_rates__{end}__full.csv"] = _csv(_FX_COLUMNS, rates)
         return files
 
     def _bad_lines(self, table: str, columns: list[str]) -> list[list[str]]:
         return [[cells.get(column, "") for column in columns] for cells in self._bad_rows.get(table, [])]
 
     def _extract_days(self) -> list[date]:
-        """Month ends of two years, half a year apart, and as_of itself."""
+        """Month ends of two years, half a year apart, the day before as_of, and as_of itself."""
         first = datetime.combine(self.as_of.replace(day=1), time(0), UTC)
         ends = [add_months(first, -months).date() - timedelta(days=1) for months in range(24, -1, -6)]
-        return [*ends, self.as_of]
+        return sorted({*ends, self.day(-1), self.as_of})
 
     # Intercom --------------------------------------------------------------------------------------------------
 
@@ -930,6 +934,7 @@ class Builder:
             owners=portal.owners(),
             users=portal.users(),
             pipelines=portal.pipelines(),
+            lost_associations=self.lost_associations,
             association_categories=dict.fromkeys(own, "USER_DEFINED")
             | dict.fromkeys(built_in, "HUBSPOT_DEFINED"),
         )

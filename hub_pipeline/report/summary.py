@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 from rich.console import Console
@@ -74,6 +74,17 @@ def print_summary(report: RunReport, console: Console) -> None:
             f"\nPublished for {report.as_of} in {report.seconds:.1f} s: [bold]{shown(report.published)}[/]",
             soft_wrap=True,
         )
+
+
+def print_first_night(report: RunReport, console: Console) -> None:
+    """One line about the demo's first night; what the second found is printed in full."""
+    records = sum(result.records for result in report.sources)
+    requests = sum(result.requests or 0 for result in report.sources)
+    console.print(
+        f"First night, {report.as_of}: everything was read, {records:,} records with {requests:,} requests, in "
+        f"{report.seconds:.1f} s. Second night, {report.as_of + timedelta(days=1)}:",
+        soft_wrap=True,
+    )
 
 
 def print_backfill(report: RunReport, first: date, last: date, console: Console) -> None:
