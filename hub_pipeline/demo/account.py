@@ -97,8 +97,8 @@ class HubSpotAccount:
     association_categories: dict[int, str] = field(default_factory=dict)
     users: list[dict[str, Any]] = field(default_factory=list)
     lists: dict[str, HubSpotList] = field(default_factory=dict)
-    lost_associations: list[tuple[datetime, tuple[tuple[str, str], tuple[str, str, int, str | None]]]] = field(
-        default_factory=list
+    lost_associations: list[tuple[datetime, tuple[tuple[str, str], tuple[str, str, int, str | None]]]] = (
+        field(default_factory=list)
     )
 
 

@@ -63,7 +63,9 @@ def _record_at(kind: str, record: HubSpotRecord, then: datetime) -> HubSpotRecor
     earlier = copy.deepcopy(record)
     times = [record.created_at]
     for name, versions in earlier.history.items():
-        versions[:] = [version for version in versions if datetime.fromisoformat(version["timestamp"]) <= then]
+        versions[:] = [
+            version for version in versions if datetime.fromisoformat(version["timestamp"]) <= then
+        ]
         earlier.properties[name] = versions[0]["value"] if versions else None
         times += [datetime.fromisoformat(version["timestamp"]) for version in versions]
     earlier.updated_at = max(times)
@@ -103,9 +105,7 @@ def _workspace_at(workspace: IntercomWorkspace, then: datetime) -> IntercomWorks
     )
 
 
-def _person_at(
-    person: dict[str, Any], conversations: list[dict[str, Any]], second: int
-) -> dict[str, Any]:
+def _person_at(person: dict[str, Any], conversations: list[dict[str, Any]], second: int) -> dict[str, Any]:
     if person["updated_at"] <= second:
         return person
     replies = [c["statistics"]["last_contact_reply_at"] or 0 for c in conversations]

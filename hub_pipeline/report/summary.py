@@ -78,11 +78,15 @@ def print_summary(report: RunReport, console: Console) -> None:
 
 def print_first_night(report: RunReport, console: Console) -> None:
     """One line about the demo's first night; what the second found is printed in full."""
-    records = sum(result.records for result in report.sources)
-    requests = sum(result.requests or 0 for result in report.sources)
+    read = ", ".join(
+        f"{sum(r.records for r in report.sources if r.source == source):,} of {source}"
+        + (f" ({requests:,} requests)" if requests else "")
+        for source in dict.fromkeys(r.source for r in report.sources if r.status != "not_configured")
+        for requests in (sum(r.requests for r in report.sources if r.source == source),)
+    )
     console.print(
-        f"First night, {report.as_of}: everything was read, {records:,} records with {requests:,} requests, in "
-        f"{report.seconds:.1f} s. Second night, {report.as_of + timedelta(days=1)}:",
+        f"First night, {report.as_of}: everything was read in {report.seconds:.1f} s: {read}.\n"
+        f"Second night, {report.as_of + timedelta(days=1)}: what changed since.",
         soft_wrap=True,
     )
 
