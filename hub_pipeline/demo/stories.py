@@ -815,6 +815,51 @@ def deal_worth_twice_as_much(b: Builder) -> None:
     expect.renewal(b, org, contract, "open", b.day(102), deal=deal, hygiene=["amount_mismatch"])
 
 
+def deal_for_nothing(b: Builder) -> None:
+    """Somebody typed 0 so that the form would let go."""
+    org = customer(b)
+    contract = annual(b, org, 122, 39, 9_360)
+    deal = renewal_deal(b, org, contract, 122, amount="0")
+    expect.paying(b, org, contract)
+    expect.renewal(b, org, contract, "open", b.day(122), deal=deal, hygiene=["amount_not_positive"])
+
+
+def deal_that_was_forgotten(b: Builder) -> None:
+    """The term ended three weeks ago and billing went on with another one; the deal about it is still open.
+
+    It names the subscription, so it is shown with it, with everything that is wrong with its date.
+    """
+    org = customer(b)
+    contract = annual(b, org, -21, 36, 8_640, years=2)
+    deal = renewal_deal(b, org, contract, -21, created=-100, linked=True)
+    expect.paying(b, org, contract)
+    expect.renewal(
+        b,
+        org,
+        contract,
+        "open",
+        b.day(-21),
+        deal=deal,
+        hygiene=["close_date_mismatch", "close_date_past_open", "billed_but_deal_open"],
+    )
+
+
+def lost_but_they_stayed(b: Builder) -> None:
+    """The renewal was written off in September, the term ended this month, and they pay for another year."""
+    org = customer(b)
+    contract = annual(b, org, -16, 55, 13_200, years=2)
+    _closed_renewal(b, org, contract, -16, -40, "not_renewed", "1100")
+    expect.paying(b, org, contract)
+    expect.renewal(
+        b,
+        org,
+        contract,
+        "no_deal",
+        add_months(contract.started, 36).date(),
+        hygiene=["lost_but_still_billed"],
+    )
+
+
 def renewal_won_after_closing_time(b: Builder) -> None:
     """Won at 01:00 of the day after D, which overwrote close date and stage: still open on D (settled 4)."""
     org = customer(b)
@@ -1252,6 +1297,9 @@ STORIES: tuple[Callable[[Builder], None], ...] = (
     deal_of_another_currency,
     deal_in_a_stage_nobody_mapped,
     deal_worth_twice_as_much,
+    deal_for_nothing,
+    deal_that_was_forgotten,
+    lost_but_they_stayed,
     renewal_won_after_closing_time,
     exactly_500,
     monthly_enterprise,

@@ -410,6 +410,23 @@ def went_annual_today(b: Builder) -> None:
     expect.renewal(b, org, new, "no_deal", add_months(b.at(0), 12).date(), yesterday=None)
 
 
+def grew_into_scope_today(b: Builder) -> None:
+    """An annual contract of 480 a month bought four more seats today: above 500, and in scope."""
+    org = customer(b)
+    contract = annual(b, org, 210, 24, 5_760)
+    contract.change(b.at(0, 10), seats=28, amount_minor=672_000)
+    expect.paying(b, org, contract)
+    expect.renewal(b, org, contract, "no_deal", b.day(210))
+    b.truth.claim(
+        "hub.renewal_pipeline_changes",
+        as_of=b.as_of,
+        renewal_id=contract.id,
+        change="scope",
+        before="mrr_not_over_threshold",
+        after="in scope",
+    )
+
+
 # Conversations --------------------------------------------------------------------------------------------------
 
 
@@ -509,6 +526,13 @@ def resumed_this_month(b: Builder) -> None:
     # Its seats were 0 at the closes of the pause, so they are a first day and no growth (A5).
 
 
+def paused_this_month(b: Builder) -> None:
+    """Paused last week: MRR on hold, no churn."""
+    org = customer(b)
+    team(b, org, 21).change(b.at(-6, 9), status="paused")
+    expect.organisation(b, org, "paused")
+
+
 def renewed_for_less(b: Builder) -> None:
     """An annual term that ended this month went on with fewer seats: renewed, at three quarters."""
     org = customer(b)
@@ -564,11 +588,13 @@ STORIES: tuple[Callable[[Builder], None], ...] = (
     contract_that_ended_today,
     contract_cancelled_today,
     went_annual_today,
+    grew_into_scope_today,
     wrote_today,
     wrote_again_today,
     rated_badly_today,
     escalation_handled_today,
     resumed_this_month,
+    paused_this_month,
     renewed_for_less,
     handed_to_sales,
 )
