@@ -189,7 +189,15 @@ def ended(b: Builder, org: Organisation, state: str, on: date) -> None:
         b.churns.append((org.id, state, on))
 
 
-def false_alarm(b: Builder, org: Organisation, subscription: Subscription, reason: str, on: date) -> None:
+def false_alarm(
+    b: Builder,
+    org: Organisation,
+    subscription: Subscription,
+    reason: str,
+    on: date,
+    *,
+    kind: str = "voluntary",
+) -> None:
     """The subscription's end is no churn, for this reason."""
     ended(b, org, "false_alarm", on)
     b.truth.expect(
@@ -198,6 +206,7 @@ def false_alarm(b: Builder, org: Organisation, subscription: Subscription, reaso
         subscription_id=subscription.id,
         state="false_alarm",
         churn_date=on,
+        churn_type=kind,
         false_alarm_reason=reason,
     )
 

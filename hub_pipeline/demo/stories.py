@@ -88,6 +88,14 @@ def seat_jump_after_closing_time(b: Builder) -> None:
     subscription.change(b.at(1, 1), seats=60, amount_minor=120_000)
 
 
+def large_and_growing(b: Builder) -> None:
+    """Of tier A, and thirty seats more within the month."""
+    org = customer(b, contacts=3)
+    subscription = team(b, org, 120).change(b.at(-25, 9), seats=150, amount_minor=300_000)
+    expect.paying(b, org, subscription)
+    expect.fast_growing(b, org, now=150, baseline=120)
+
+
 # Risk -----------------------------------------------------------------------------------------------------------
 
 
@@ -341,6 +349,25 @@ def growth_beside_a_transfer(b: Builder) -> None:
     expect.fast_growing(b, parent, now=95, baseline=60, transferred_in=10)
 
 
+def contraction_beside_a_transfer(b: Builder) -> None:
+    """The payer took over 10 seats and gave up 30 of its own 100: 30 % of seats and of MRR are lost, not 20 %."""
+    parent = customer(b, contacts=3)
+    payer = team(b, parent, 100)
+    payer.change(b.at(-50), seats=110, amount_minor=220_000)
+    payer.change(b.at(-20, 9), seats=80, amount_minor=160_000)
+    child = child_of(b, parent)
+    child.record.properties |= {
+        "joint_plan_payer_id": parent.id,
+        "joint_plan_since": b.day(-50).isoformat(),
+        "joint_plan_seats": "10",
+    }
+    old = team(b, child, 10, start=-280).cancel(b.at(-53, 10), b.at(-50), "other")
+    expect.paying(b, parent, payer, tier="B")
+    expect.organisation(b, child, "covered", tier="B")
+    expect.false_alarm(b, child, old, "moved_to_parent", b.day(-50))
+    expect.at_risk(b, parent, ["seat_contraction", "mrr_contraction"], seat_pct="0.3", mrr_pct="0.3")
+
+
 def churn_scheduled_months_ahead(b: Builder) -> None:
     """An annual contract cancelled forty days ago, running for five more months: scheduled, still paying (C01)."""
     org = customer(b)
@@ -523,6 +550,16 @@ def resubscribed(b: Builder) -> None:
     new = team(b, org, 6, start=-25)
     expect.paying(b, org, new)
     expect.false_alarm(b, org, old, "resubscribed", b.day(-45))
+
+
+def unpaid_and_back(b: Builder) -> None:
+    """The card failed until the subscription went unpaid on D-40; a new one with another card on D-27."""
+    org = customer(b)
+    old = team(b, org, 8).change(b.at(-60, 6), status="past_due")
+    old.change(b.at(-40, 6), status="unpaid", cancel_kind="involuntary")
+    new = team(b, org, 8, start=-27)
+    expect.paying(b, org, new)
+    expect.false_alarm(b, org, old, "resubscribed", b.day(-40), kind="involuntary")
 
 
 def back_on_the_last_day_and_a_day_late(b: Builder) -> None:
@@ -1158,31 +1195,48 @@ def archived_organisations(b: Builder) -> None:
         b.archive(ORGANISATION_OBJECT, org.id, b.at(offset, 12))
 
 
-def stranger_in_the_messenger(b: Builder) -> None:
-    """Intercom knows a visitor that HubSpot does not, with no company: an unattributed interaction."""
-    visitor = b.intercom_contact("Inés Vasquero", "ines.vasquero@gmail.com", b.at(-3, 9), [])
-    b.raw_conversation(
-        visitor, [("contact", b.at(-3, 9, 5)), ("admin", b.at(-3, 10))], title="Do you offer a student plan?"
-    )
+def strangers_in_the_messenger(b: Builder) -> None:
+    """Intercom knows two visitors that HubSpot does not, with no company: unattributed interactions."""
+    for name, email, offset in (
+        ("Inés Vasquero", "ines.vasquero@gmail.com", -3),
+        ("Noor Abendroth", "noor.abendroth@gmail.com", -17),
+    ):
+        visitor = b.intercom_contact(name, email, b.at(offset, 9), [])
+        b.raw_conversation(
+            visitor,
+            [("contact", b.at(offset, 9, 5)), ("admin", b.at(offset, 10))],
+            title="Do you offer a student plan?",
+        )
+
+
+def answer_of_nobody_we_can_place(b: Builder) -> None:
+    """A newsletter reader of no organisation and somebody anonymous answered this morning: they count for NPS alone."""
+    reader = b.contact(created=b.at(-70, 9), stage="subscriber")
+    b.survey(reader, b.at(0, 9), 4, "I only read the blog.")
+    b.survey(None, b.at(0, 11), 8)
 
 
 def customer_nobody_can_place(b: Builder) -> None:
-    """Billing knows a customer without a reference to any organisation, and with a free-mail address.
+    """Billing knows a customer without a reference to any organisation and one whose reference leads nowhere.
 
-    Nobody who pays is dropped: it is an organisation of its own, under billing's id.
+    Nobody who pays is dropped: each is an organisation of its own, under billing's id.
     """
-    started = b.at(-210, 9)
-    customer = b.customer(None, started, name="Odile Fairbrook", email="odile.fairbrook@gmail.com")
-    b.subscription(None, started, plan="starter", seats=2, customer_id=customer)
-    b.truth.expect(
-        "hub.organisations",
-        org_id=f"billing:{customer}",
-        name="Odile Fairbrook",
-        state="paying",
-        seats=2,
-        mrr=Decimal("16.00"),
-        tier="C",
-    )
+    for name, mail, reference, seats in (
+        ("Odile Fairbrook", "odile.fairbrook@gmail.com", None, 2),
+        ("Brackwater Trust", "office@brackwater.example", "org_ffffffffff", 5),
+    ):
+        started = b.at(-210, 9)
+        customer = b.customer(None, started, name=name, email=mail, reference=reference)
+        b.subscription(None, started, plan="starter", seats=seats, customer_id=customer)
+        b.truth.expect(
+            "hub.organisations",
+            org_id=f"billing:{customer}",
+            name=name,
+            state="paying",
+            seats=seats,
+            mrr=Decimal(8 * seats),
+            tier="C",
+        )
 
 
 def sloppy_extract(b: Builder) -> None:
@@ -1241,6 +1295,7 @@ STORIES: tuple[Callable[[Builder], None], ...] = (
     two_teams_in_one_organisation,
     spike_that_went_away,
     seat_jump_after_closing_time,
+    large_and_growing,
     seat_contraction,
     mrr_contraction,
     mrr_contraction_at_its_limits,
@@ -1262,6 +1317,7 @@ STORIES: tuple[Callable[[Builder], None], ...] = (
     moved_to_the_joint_plan_of_the_parent,
     covered_by_a_partner_and_unhappy,
     growth_beside_a_transfer,
+    contraction_beside_a_transfer,
     churn_scheduled_months_ahead,
     true_churn,
     churn_at_the_edge_of_the_view,
@@ -1274,6 +1330,7 @@ STORIES: tuple[Callable[[Builder], None], ...] = (
     churn_whose_people_still_write,
     cancellation_withdrawn,
     resubscribed,
+    unpaid_and_back,
     back_on_the_last_day_and_a_day_late,
     back_after_two_months,
     partial_cancellation,
@@ -1319,7 +1376,8 @@ STORIES: tuple[Callable[[Builder], None], ...] = (
     written_after_closing_time,
     organisation_of_tomorrow,
     archived_organisations,
-    stranger_in_the_messenger,
+    strangers_in_the_messenger,
+    answer_of_nobody_we_can_place,
     customer_nobody_can_place,
     sloppy_extract,
     invoices_that_differ,

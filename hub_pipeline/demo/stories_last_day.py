@@ -517,19 +517,19 @@ def escalation_handled_today(b: Builder) -> None:
 # Movements of the month -----------------------------------------------------------------------------------------
 
 
-def resumed_this_month(b: Builder) -> None:
-    """Paused in August, running again since last week: resumed, and neither new nor reactivated."""
+def resumed_today(b: Builder) -> None:
+    """Paused in August, running again since this morning: resumed, and neither new nor reactivated."""
     org = customer(b)
     subscription = team(b, org, 22).change(b.at(-75, 9), status="paused")
-    subscription.change(b.at(-7, 9), status="active")
+    subscription.change(b.at(0, 9), status="active")
     expect.paying(b, org, subscription)
     # Its seats were 0 at the closes of the pause, so they are a first day and no growth (A5).
 
 
-def paused_this_month(b: Builder) -> None:
-    """Paused last week: MRR on hold, no churn."""
+def paused_today(b: Builder) -> None:
+    """Paused this morning: MRR on hold, no churn."""
     org = customer(b)
-    team(b, org, 21).change(b.at(-6, 9), status="paused")
+    team(b, org, 21).change(b.at(0, 9), status="paused")
     expect.organisation(b, org, "paused")
 
 
@@ -593,8 +593,8 @@ STORIES: tuple[Callable[[Builder], None], ...] = (
     wrote_again_today,
     rated_badly_today,
     escalation_handled_today,
-    resumed_this_month,
-    paused_this_month,
+    resumed_today,
+    paused_today,
     renewed_for_less,
     handed_to_sales,
 )
