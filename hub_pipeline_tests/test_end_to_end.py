@@ -242,9 +242,7 @@ def test_columns_that_do_not_vary_are_listed_with_a_reason_and_no_others(house: 
     unlisted = sorted(name for name in still if not any(p.match(name) for p in patterns.values()))
     assert unlisted == [], "these do not vary and are not listed"
     varying = {f"{s}.{t}.{c}" for s, t, c in columns} - still
-    wrong = sorted(
-        f"{item} ({name})" for item, p in patterns.items() for name in varying if p.match(name)
-    )
+    wrong = sorted(f"{item} ({name})" for item, p in patterns.items() for name in varying if p.match(name))
     assert wrong == [], "these are listed and vary"
     gone = sorted(item for item, p in patterns.items() if not any(p.match(name) for name in still))
     assert gone == [], "these are listed and are no columns"

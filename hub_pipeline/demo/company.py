@@ -1,4 +1,4 @@
-"""The demo company: some four hundred customers of a made-up documentation tool, with a known truth.
+"""The demo company: some five hundred organisations of a made-up documentation tool, with a known truth.
 
 `build_company` is deterministic: the same seed and day give the same bytes, on every machine.
 """

@@ -33,12 +33,19 @@ EMPTY = {"hub.restatements"}
 """No day of the demo is restated, so nothing differs from what was published."""
 
 ALL_STORIES = (*stories.STORIES, *stories_people.STORIES, *stories_last_day.STORIES)
-NOTHING_TO_LIST = {"archived_organisations", "organisation_of_tomorrow", "strangers_in_the_messenger"}
+NOTHING_TO_LIST = {
+    "answer_of_nobody_we_can_place",
+    "archived_organisations",
+    "organisation_of_tomorrow",
+    "strangers_in_the_messenger",
+}
 """Stories of what must not be on any list; that it is not is what the comparison both ways shows."""
 
 
 def test_every_view_has_a_truth_with_rows_and_no_key_twice(company: Company) -> None:
-    views = {f"hub.{path.stem}" for path in (Path(hub_pipeline.__file__).parent / "models" / "hub").glob("*.sql")}
+    views = {
+        f"hub.{path.stem}" for path in (Path(hub_pipeline.__file__).parent / "models" / "hub").glob("*.sql")
+    }
     assert views == set(LIST_KEYS) == set(company.truth.lists)
     for name, truth in company.truth.lists.items():
         keys = [tuple(row[column] for column in truth.key) for row in truth.rows]
@@ -95,7 +102,9 @@ def test_every_code_of_the_other_views_occurs(company: Company) -> None:
         "joint_plan_parent",
         "joint_plan_domain",
     }
-    changes = {(row["list"], row["change"]) for row in company.truth.lists["hub.changes_since_yesterday"].rows}
+    changes = {
+        (row["list"], row["change"]) for row in company.truth.lists["hub.changes_since_yesterday"].rows
+    }
     lists = ("at_risk", "churn", "renewal_pipeline", "tier_ab_interactions")
     assert changes == {
         *((name, change) for name in lists for change in ("new", "cleared", "changed")),
@@ -140,7 +149,7 @@ def test_every_code_of_the_other_views_occurs(company: Company) -> None:
         "contraction",
         "low_utilisation",
         "detractor",
-        "low_nps",
+        # low_nps is missing: who answers 7 or more is no detractor, and the mean of such answers is no less than 70.
         "no_touch_90d",
         "dissatisfied_conversations",
     }
@@ -236,9 +245,7 @@ def _publish(company: Company, path: Path) -> None:
             connection.execute(f"CREATE TABLE {name} ({definition})")
             rows = [[row.get(column) for column in columns] for row in truth.rows]
             if rows:
-                connection.executemany(
-                    f"INSERT INTO {name} VALUES ({', '.join('?' * len(columns))})", rows
-                )
+                connection.executemany(f"INSERT INTO {name} VALUES ({', '.join('?' * len(columns))})", rows)
 
 
 def _type(values: list[Any]) -> str:
