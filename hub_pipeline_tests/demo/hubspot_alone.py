@@ -42,6 +42,15 @@ _STATUSES = {
     "canceled": "Churned",
 }
 
+STATED = {
+    "hub.organisations",
+    "hub.fast_growing_organisations",
+    "hub.organisations_at_risk",
+    "hub.churn",
+    "hub.churn_false_alarms",
+    "hub.renewal_pipeline",
+}
+
 MAPPING = {column: name for name, (_, column) in PROPERTIES.items()}
 
 
@@ -94,9 +103,14 @@ def without_billing(b: Builder, renamed: dict[str, str], shared: set[str]) -> No
     * A duplicate that was merged before the first reading left nothing but its id.
     * A customer that only billing knows does not exist.
     * Without Intercom there is no list of interactions and no hint that somebody still writes.
+    * Only the last day is built, so everybody at risk is flagged since that day; and the books of the company, which
+      know all subscriptions, are not asked: the lists that stories state are compared.
     """
     lists = b.truth.lists
-    del lists["hub.tier_ab_interactions"]
+    for name in set(lists) - STATED:
+        del lists[name]
+    for row in lists["hub.organisations_at_risk"].rows:
+        row |= {"first_flagged_on": b.as_of, "days_flagged": 0}
     organisations = lists["hub.organisations"]
     organisations.rows = [r for r in organisations.rows if not r["org_id"].startswith("billing:")]
     for name in ("hub.churn", "hub.churn_false_alarms", "hub.renewal_pipeline"):
