@@ -22,6 +22,7 @@ from hub_pipeline.demo.builder import (
     Builder,
     Contact,
     Deal,
+    Engagement,
     Organisation,
     Subscription,
     add_months,
@@ -569,10 +570,10 @@ def _customer_360(ledger: Ledger, contracts: dict[str, Entry]) -> None:
         for home in ledger.homes(contact):
             scores[home.id].append(score)
     talks = _talks(ledger, day)
-    touches: dict[str, list[Any]] = defaultdict(list)
-    for engagement in b.engagements:
-        for org in engagement.contact.organisations:
-            touches[org.id].append(engagement)
+    touches: dict[str, list[Engagement]] = defaultdict(list)
+    for logged in b.engagements:
+        for home in logged.contact.organisations:
+            touches[home.id].append(logged)
 
     for row in b.truth.lists["hub.organisations"].rows:
         org_id, state = row["org_id"], row["state"]

@@ -553,10 +553,13 @@ def resubscribed(b: Builder) -> None:
 
 
 def unpaid_and_back(b: Builder) -> None:
-    """The card failed until the subscription went unpaid on D-40; a new one with another card on D-27."""
+    """The card failed until the subscription went unpaid on D-40 and was closed a week later; a new one with another
+    card on D-27.
+    """
     org = customer(b)
     old = team(b, org, 8).change(b.at(-60, 6), status="past_due")
     old.change(b.at(-40, 6), status="unpaid", cancel_kind="involuntary")
+    old.change(b.at(-33, 6), status="canceled", cancel_at=b.at(-33, 6), ended_at=b.at(-33, 6))
     new = team(b, org, 8, start=-27)
     expect.paying(b, org, new)
     expect.false_alarm(b, org, old, "resubscribed", b.day(-40), kind="involuntary")
