@@ -34,7 +34,7 @@ from hub_pipeline_tests.commands import clean_environment, plain_sentence
 TOKEN = "demo-hubspot-token"
 DAY_BEFORE = DEMO_AS_OF - timedelta(days=1)
 REQUESTS_OF_A_NIGHT = 150
-EMPTY = {"hub.restatements", "hub.flag_quality", "hub.renewal_forecast_accuracy"}
+EMPTY = {"hub.restatements", "hub.renewal_forecast_accuracy"}
 LISTS = (
     "organisations",
     "fast_growing_organisations",

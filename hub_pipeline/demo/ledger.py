@@ -252,6 +252,15 @@ def write(b: Builder) -> None:
     for day in (yesterday, today):
         _metrics(ledger, day, contracts[day])
     _seat_cohorts(ledger)
+    for day in (yesterday, today):
+        for reason in ("any", "seat_contraction", "mrr_contraction", "nps_detractor"):
+            b.truth.expect(
+                "hub.flag_quality",
+                as_of=day,
+                reason=reason,
+                status="pending",
+                window_end=day + timedelta(days=180),
+            )
     _explanations(ledger, contracts, upsells)
 
 

@@ -30,7 +30,6 @@ LIST_KEYS: Mapping[str, tuple[str, ...]] = {
     "hub.restatements": ("as_of", "known_at", "list", "item_id"),
     "hub.explanations": ("as_of", "org_id", "list"),
     "hub.freshness": ("source", "object", "as_of"),
-    # No flag is 180 days old and no forecast month is over: nothing can be judged yet.
     "hub.flag_quality": (
         "as_of",
         "reason",
