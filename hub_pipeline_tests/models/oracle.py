@@ -431,6 +431,7 @@ class Oracle:
                 "subscription_id": name,
                 "plan": row.get("kind"),
                 "billing_interval": row.get("billing_interval") or "month",
+                "term_start": start,
                 "term_end": row["term_end"] or end,
             }
             found[name].append(self._stretch(values, start, end, "active", contract=True))
@@ -1159,7 +1160,7 @@ class Oracle:
         """Each organisation's domain and those of its contacts' addresses, free mail aside."""
         found: dict[str, set[str]] = defaultdict(set)
         for org_id in self.daily:
-            found[org_id].add(str(self.record(org_id).get("domain") or "").lower())
+            found[org_id].add(str(self.record(org_id).get("domain") or "").lower().removeprefix("www."))
         for row in self.tables["contacts"]:
             if not row.get("is_deleted"):
                 for org_id in self.attributed(row["contact_id"], self.last_moment)[0]:

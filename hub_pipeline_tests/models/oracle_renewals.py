@@ -143,17 +143,15 @@ class RenewalOracle(Oracle):
         entries = [
             one for one in self._history("deal_stages", row["deal_id"]) if one.get("stage") is not None
         ]
-        if entries:
+        stage = row.get("stage") if is_closed or not (entries or closes_later) else None
+        if entries and not is_closed:
             stage = entries[-1]["stage"]
-            since = entries[-1]["set_at"]
-            for one in reversed(entries):
-                if one["stage"] != stage:
-                    break
-                since = one["set_at"]
-            return stage, since
-        if closes_later:
-            return None, None
-        return row.get("stage"), row["closed_at"] if is_closed else None
+        since = row["closed_at"] if is_closed else None
+        for one in reversed(entries):
+            if one["stage"] != stage:
+                break
+            since = one["set_at"]
+        return stage, since
 
     def _renew_by(self, row: Row, closes_later: bool, is_closed: bool) -> date | None:
         own = None if row.get("close_date") is None else date.fromisoformat(str(row["close_date"]))
@@ -790,13 +788,10 @@ class RenewalOracle(Oracle):
             yield "annual"
 
     def _pays_month_by_month(self, org_id: str) -> bool:
-        """Its largest paid subscription is billed by the month, and nothing of it runs for a term of a year."""
+        """Its largest paid subscription is billed by the month and has no term of a year."""
         mine = [contract for contract in self.contracts if contract.org_id == org_id]
-        if any(contract.is_annual for contract in mine):
-            return False
-        held = {one.subscription_id: one for one in self.of_org(org_id, self.as_of)}
-        largest = min(mine, key=lambda one: (-(one.mrr or ZERO), -(held[one.name].seats or 0), one.name))
-        return largest.interval == "month"
+        largest = min(mine, key=lambda one: (-(one.mrr or ZERO), one.name))
+        return largest.interval == "month" and not largest.is_annual
 
     def _joint_plans(self) -> Iterator[tuple[str, str, list[str]]]:
         by_parent: dict[str, list[str]] = defaultdict(list)

@@ -27,7 +27,7 @@ LATER = (1, 2, 10, 31, 32, 90, 180, 181, 300)
 DAYS = ("2026-06-30", "2028-02-29", "2026-03-29", "2026-11-01", "2026-04-24")
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Africa/Cairo", "Asia/Kolkata", "Pacific/Auckland")
 USERS = (
-    {"user_id": "csm1", "role": "csm", "is_active": True},
+    {"user_id": "csm1", "name": "Ada", "role": "csm", "is_active": True},
     {"user_id": "csm2", "role": "csm", "is_active": True},
     {"user_id": "seller", "role": "sales", "is_active": True},
     {"user_id": "gone", "role": "sales", "is_active": False},
@@ -268,6 +268,262 @@ class _Company:
         self.add("deals", late=0.1, **row)
 
 
+#: Stages of the post-sales pipeline; the last is one that no settings know and that has no probability.
+STAGES = (
+    ("negotiation", "open", 0.4),
+    ("contract_sent", "open", 0.85),
+    ("closedwon", "won", 1),
+    ("closedlost", "lost", 0),
+    ("strange", None, None),
+)
+#: Amounts of deals as multiples of what a month brings: the edges of every finding.
+MULTIPLES = (
+    0.49,
+    0.5,
+    1,
+    1,
+    1,
+    1.25,
+    2,
+    2.01,
+    10.79,
+    10.8,
+    12,
+    12,
+    13.2,
+    13.21,
+    15,
+    21.6,
+    24,
+    26.4,
+    36,
+    39.61,
+    288,
+)
+
+
+@dataclass
+class _Renewals(_Company):
+    """Draws, for a company that is drawn already, what renewals are about: contracts with terms, and deals about them.
+
+    From a stream of its own, so that the company stays the one its integer always gave.
+    """
+
+    def day(self, *offsets: int) -> date:
+        return self.as_of + timedelta(self.random.choice(offsets))
+
+    def draw(self) -> None:
+        pick = self.random.choice
+        orgs = [f"{self.prefix}r{n}" for n in range(pick((1, 1, 2, 3)))]
+        for org in orgs:
+            self.add("organisations", late=0, org_id=org)
+        contracts: list[Row] = []
+        for number in range(pick((1, 1, 2, 3))):
+            contracts += self._contracts_of(f"{self.prefix}t{number}", pick(orgs))
+        if len(orgs) > 1 and self.chance(0.4):
+            parent = pick((f"{self.prefix}o0", orgs[0], f"{self.prefix}holding"))
+            for org in orgs[1:]:
+                self.add("org_parents", late=0, org_id=org, parent_org_id=parent)
+        for number in range(pick((0, 1, 2, 3, 5))):
+            self._renewal_deal(f"{self.prefix}x{number}", contracts)
+        for row in self.rows["organisations"]:
+            if row["org_id"].startswith(self.prefix):
+                self._described(row)
+        for row in self.rows.get("deals", ()):
+            if row["deal_id"].startswith(f"{self.prefix}d"):
+                row |= self._told()
+
+    def _described(self, row: Row) -> None:
+        pick = self.random.choice
+        domain = f"{self.prefix}corp.io"
+        row["domain"] = pick(
+            (None, None, domain, domain, f"WWW.{domain}", f"{self.prefix}own.io", "Gmail.com")
+        )
+        row["owner_id"] = pick(("csm1", "gone", None, "stranger"))
+        row["members_active"] = pick((None, 0, 9, 17, 18, 44, 45, 46, 100))
+        row["pending_true_up_mrr"] = pick((None, None, None, 0, 99.5))
+
+    def _told(self) -> Row:
+        """What a deal may or may not say besides its dates and its amount."""
+        pick = self.random.choice
+        return {
+            "owner_id": pick(("csm1", "csm2", "gone", None, "stranger")),
+            "has_next_activity": pick((True, False, None)),
+            "stage": pick(("negotiation", "negotiation", "contract_sent", "strange", None)),
+        }
+
+    def _contracts_of(self, name: str, org: str) -> list[Row]:
+        """A contract with its terms: the one before, the present one, and what came of it when that is over."""
+        pick = self.random.choice
+        end = self.day(-75, -60, -31, -20, -10, -1, 0, 1, 8, 20, 45, 89, 90, 91, 120, 179, 180, 181, 300)
+        interval, a_month = pick(
+            (("year", 1000), ("year", 500), ("year", 500.01), ("month", 900), ("quarter", 700))
+        )
+        months = {"month": 1, "quarter": 3, "year": 12}[interval]
+        base: Row = {
+            "subscription_id": name,
+            "org_id": org,
+            "plan": pick(("business", "business", "Enterprise", "team")),
+            "billing_interval": interval,
+            "seats": pick((10, 20, 50, None)),
+            "amount": round(a_month * months, 2),
+            "currency": pick((None, "USD", "USD", "EUR", "JPY")),
+            "status": pick(("active", "active", "active", "past_due")),
+        }
+        started = end - timedelta(pick((365, 366, 364, 90)))
+        term: Row = {"term_end": None if self.chance(0.1) else end.isoformat()}
+        if self.chance(0.4):
+            term["term_start"] = started.isoformat()
+        told = {"name": name, "org": org, "end": end, "started": started, "a_month": a_month, "base": base}
+        if self.chance(0.12):
+            self.add(
+                "crm_contracts",
+                org_id=org,
+                kind=pick(("custom", "partner")),
+                valid_from=started.isoformat(),
+                amount=base["amount"],
+                billing_interval=interval,
+                seats=base["seats"],
+                currency=base["currency"],
+                term_end=term["term_end"],
+            )
+            return [told | {"name": f"contract:{org}:{started}"}]
+        if self.chance(0.5):
+            before = started - timedelta(365)
+            self.add(
+                "subscription_versions", **base, effective_at=before.isoformat(), term_end=started.isoformat()
+            )
+        cancels = {"cancel_at": end.isoformat()} if self.chance(0.15) else {}
+        self.add("subscription_versions", **base, **term, **cancels, effective_at=started.isoformat())
+        if end > self.as_of or cancels or self.chance(0.3):
+            return [told, *(self._followers(name, org, base, end) if cancels else [])]
+        if self.chance(0.6):
+            self.add(
+                "subscription_versions",
+                **base | {"amount": round(base["amount"] * pick((1, 1.2, 0.7)), 2)},
+                effective_at=(end + timedelta(pick((-1, 0, 0, 0, 1)))).isoformat(),
+                term_end=(end + timedelta(365)).isoformat(),
+            )
+            return [told]
+        gone = base | {"status": pick(("canceled", "canceled", "paused", "active"))}
+        if gone["status"] == "active":
+            gone |= {"plan": "free", "amount": 0}
+        self.add("subscription_versions", **gone, effective_at=end.isoformat())
+        return [told, *self._followers(name, org, base, end)]
+
+    def _followers(self, name: str, org: str, base: Row, end: date) -> list[Row]:
+        """New subscriptions in the place of one that ended, and sometimes another one that ends on that day."""
+        pick = self.random.choice
+        if self.chance(0.3):
+            twin = base | {"subscription_id": f"{name}-twin"}
+            start = (end - timedelta(200)).isoformat()
+            self.add("subscription_versions", late=0, **twin, effective_at=start, term_end=end.isoformat())
+            twin["status"] = "canceled"
+            self.add("subscription_versions", late=0, **twin, effective_at=end.isoformat())
+        found = []
+        for number in range(pick((0, 1, 1, 2))):
+            new = base | {"subscription_id": f"{name}-n{number}", "org_id": org}
+            new["amount"] = pick((base["amount"], round(base["amount"] * 1.5, 2), 100, None))
+            start = end + timedelta(pick((-40, -2, 0, 0, 0, 1, 15)))
+            self.add(
+                "subscription_versions",
+                **new,
+                effective_at=start.isoformat(),
+                term_end=(end + timedelta(365)).isoformat(),
+            )
+            found.append(
+                {
+                    "name": new["subscription_id"],
+                    "org": org,
+                    "end": end + timedelta(365),
+                    "started": end,
+                    "a_month": 100,
+                    "base": new,
+                }
+            )
+        return found
+
+    def _renewal_deal(self, name: str, contracts: list[Row]) -> None:
+        pick = self.random.choice
+        about = pick(contracts)
+        anchor = pick((about["end"], about["end"], about["end"], about["started"]))
+        date_ = anchor + timedelta(pick((0, 0, 0, 0, 0, 3, 7, 8, -7, -8, 30, -30, 44, 45, 46, -45, -46)))
+        created = self.day(-400, -200, -120, -60, -40, -1, 0, 1)
+        if self.chance(0.15):
+            created = date_.replace(day=1)
+            date_ = (created + timedelta(31)).replace(day=1) - timedelta(1)
+        row: Row = {
+            "deal_id": name,
+            "org_id": pick((*[about["org"]] * 7, f"{self.prefix}o0", f"{self.prefix}nowhere", None)),
+            "pipeline": pick((*["post_sales"] * 8, "sales")),
+            "deal_type": pick((*["renewal"] * 7, "upsell")),
+            "plan": pick(("team", None, None, "Enterprise")),
+            "amount": pick((None, 0, -5, *[round(about["a_month"] * many, 2) for many in MULTIPLES])),
+            "currency": pick((*[about["base"]["currency"]] * 5, "EUR")),
+            "created_at": created.isoformat(),
+            "close_date": None if self.chance(0.12) else date_.isoformat(),
+        } | self._told()
+        if self.chance(0.3):
+            others = [contract["name"] for contract in contracts]
+            row["subscription_id"] = pick(
+                (about["name"], about["name"], pick(others), f"{self.prefix}unknown")
+            )
+        status = pick(("open", "open", "open", "won", "won", "lost"))
+        closed: date | None = None
+        if status != "open":
+            closed = pick((date_ - timedelta(pick((100, 91, 90, 89, 1, 0))), self.day(-30, -1, 0, 0, 1, 2)))
+            row["closed_at"] = None if self.chance(0.1) else self._at(closed)
+            if self.chance(0.7):
+                row["close_date"] = closed.isoformat()
+        row["status"] = status
+        if self.chance(0.2):
+            row["status"] = None
+            row["stage"] = {"won": "closedwon", "lost": "closedlost"}.get(status, row["stage"])
+        self._deal_histories(name, row, date_, created, closed)
+        self.add("deals", late=0.1, **row)
+        if self.chance(0.15):
+            row = dict(row)
+            row["amount"] = pick((None, about["a_month"]))
+            row["is_deleted"] = self.chance(0.3)
+            row["recorded_at"] = self.instant(-1, 0, 1, 2)
+            self.add("deals", late=0, **row)
+
+    def _at(self, day: date) -> str:
+        midnight = datetime.combine(day, time(), self.zone).astimezone(UTC)
+        moment = midnight + self.random.choice((timedelta(0), timedelta(hours=10), timedelta(seconds=-1)))
+        return moment.replace(tzinfo=None).isoformat() + "Z"
+
+    def _deal_histories(self, name: str, row: Row, date_: date, created: date, closed: date | None) -> None:
+        """Close dates and stages as they were set, the closing's own overwriting included."""
+        pick = self.random.choice
+        if self.chance(0.6):
+            entries: list[tuple[str, date | None]] = [(created.isoformat(), date_)]
+            if self.chance(0.3):
+                entries.append((self.instant(-100, -20, -1, 0, 1), pick((date_ + timedelta(9), None))))
+            if closed is not None and row.get("closed_at"):
+                if self.chance(0.3):
+                    entries = [(self._at(closed), pick((date_, closed)))]
+                entries.append((row["closed_at"], closed))
+                if self.chance(0.2):
+                    later = closed + timedelta(1)
+                    entries.append((later.isoformat(), pick((date_ - timedelta(2), closed))))
+            for set_at, day in entries:
+                self.add(
+                    "deal_close_dates",
+                    late=0.05,
+                    deal_id=name,
+                    close_date=day.isoformat() if day else None,
+                    set_at=set_at,
+                )
+        if self.chance(0.5):
+            stages = [
+                pick(("negotiation", "contract_sent", "negotiation", None)) for _ in range(pick((1, 2, 3)))
+            ]
+            for stage in stages:
+                set_at = self.instant(-120, -60, -30, -2, -1, 0, 1)
+                self.add("deal_stages", late=0.05, deal_id=name, stage=stage, set_at=set_at)
+
+
 def world_of(seeds: Sequence[int], as_of: date, zone: str) -> dict[str, list[Row]]:
     """One company for each seed, its ids its own, the exchange rates and colleagues shared."""
     rows: dict[str, list[Row]] = {"users": [dict(user) for user in USERS]}
@@ -281,8 +537,24 @@ def world_of(seeds: Sequence[int], as_of: date, zone: str) -> dict[str, list[Row
                     "valid_from": (as_of + timedelta(offset)).isoformat(),
                 }
             )
+    for number, (stage, status, probability) in enumerate(STAGES):
+        row = {"pipeline": "post_sales", "stage": stage, "status": status, "probability": probability}
+        rows.setdefault("stages", []).append(row)
+        if number < 2:
+            changed = {"probability": 0.6, "recorded_at": (as_of + timedelta(number)).isoformat()}
+            rows["stages"].append(row | changed)
+    rows["stages"].append({"pipeline": "sales", "stage": "negotiation", "status": "lost", "probability": 0.1})
+    rows["users"].append(
+        {
+            "user_id": "csm2",
+            "role": "csm",
+            "is_active": False,
+            "recorded_at": (as_of + timedelta(1)).isoformat(),
+        }
+    )
     for number, seed in enumerate(seeds):
         _Company(Random(seed), f"{number}-", as_of, ZoneInfo(zone), rows).draw()
+        _Renewals(Random(f"renewals of {seed}"), f"{number}-", as_of, ZoneInfo(zone), rows).draw()
     return rows
 
 
@@ -291,8 +563,19 @@ def variants(as_of: date) -> list[dict[str, Any]]:
     period = {"period_start": as_of - timedelta(95), "period_end": as_of - timedelta(30)}
     return [
         {},
-        {"growth": {"baseline": "zero", "days": 30, "min_seats": 5}, "metrics": period},
-        {"tiers": {"mode": "percentile"}, "contraction": {"days": 28, "seats_min": 0, "mrr_min": 0}},
+        {
+            "growth": {"baseline": "zero", "days": 30, "min_seats": 5},
+            "metrics": period,
+            "renewal": {
+                "stages": ["negotiation", "contract_sent"],
+                "stage_probability": {"negotiation": 0.5, "_missing": 0.8},
+            },
+        },
+        {
+            "tiers": {"mode": "percentile"},
+            "contraction": {"days": 28, "seats_min": 0, "mrr_min": 0},
+            "renewal": {"deal_amount_basis": "arr", "enterprise_mrr_over": 0},
+        },
     ]
 
 

@@ -7,7 +7,7 @@ columns:
   period_start: {type: DATE, meaning: "first day", not_null: true}
   period_end: {type: DATE, meaning: "last day, inclusive", not_null: true}
   contracts: {type: BIGINT, meaning: "contracts in scope to be renewed in the period", not_null: true}
-  without_probability: {type: BIGINT, meaning: "of these, open deals whose stage has no probability", not_null: true}
+  without_probability: {type: BIGINT, meaning: "of these, contracts whose probability is not known", not_null: true}
   renewals_due_mrr: {type: "DECIMAL(18,2)", meaning: "their MRR", not_null: true}
   renewed_mrr: {type: "DECIMAL(18,2)", meaning: "MRR of those that are already renewed", not_null: true}
   renewal_forecast_mrr: {type: "DECIMAL(18,2)", meaning: "expected MRR", not_null: true}

@@ -1,10 +1,14 @@
 /*---
 description: >
   Deals as they stood at the close of as_of: the latest version known by known_at, not deleted, created before that
-  close. A deal whose closed_at is at or after the close of as_of is open; its stage and close date are then the last
-  ones set before that close. renew_by is the date by which the contract is to be renewed: for an open deal its close
-  date; for a won or lost deal the last close date set before the local day of closing, else the last one that the
-  closing itself did not set (set before closed_at, or another date than the day of closing).
+  close. Its status is the record's, else what the pipeline says of its stage, else open; a deal whose closed_at is at
+  or after the close of as_of is open. The stage of a won or lost deal is the record's; that of an open one the last one
+  set before that close, else the record's, unless the deal was closed later: then it is unknown. A deal entered its
+  stage with the first of the unbroken run of entries that set it; a won or lost one without such an entry when it was
+  closed. renew_by is the date by which the contract is to be renewed: for an open deal the last close date set before
+  that close (none when it was cleared), else the record's; for a won or lost deal the last close date set before the
+  local day of closing, else the last one that the closing itself did not set (set before closed_at, or another date than
+  the day of closing), else the record's unless that is the day of closing. A deal without closed_at has the record's.
 grain: [deal_id]
 columns:
   deal_id: {type: VARCHAR, meaning: "id of the deal", not_null: true}
@@ -62,6 +66,8 @@ close_dates AS (
     SELECT
         l.deal_id,
         arg_max(h.close_date, h.set_at) AS last_set,
+        -- arg_max passes over empty dates: an open deal whose date was cleared has none, whatever it had before
+        arg_max(h.close_date IS NULL, h.set_at) AS is_cleared,
         arg_max(h.close_date, h.set_at) FILTER (WHERE h.set_on < l.closed_on) AS set_before_closing_day,
         arg_max(h.close_date, h.set_at)
             FILTER (WHERE h.set_at < l.closed_at OR h.close_date <> l.closed_on) AS not_set_by_closing
@@ -75,15 +81,22 @@ stage_versions AS (
     WHERE h.recorded_at < CAST($close_known_at AS TIMESTAMP) AND h.set_at < CAST($close_as_of AS TIMESTAMP)
     QUALIFY h.recorded_at = max(h.recorded_at) OVER (PARTITION BY h.deal_id, h.set_at)
 ),
+stage_changes AS (
+    SELECT h.deal_id, h.stage, h.set_at
+    FROM stage_versions AS h
+    WHERE h.stage IS NOT NULL
+    QUALIFY h.stage IS DISTINCT FROM lag(h.stage) OVER (PARTITION BY h.deal_id ORDER BY h.set_at)
+),
 stage_history AS (
     SELECT h.deal_id, arg_max(h.stage, h.set_at) AS stage, max(h.set_at) AS set_at
-    FROM stage_versions AS h
+    FROM stage_changes AS h
     GROUP BY h.deal_id
 ),
 joined AS (
     SELECT
         l.*,
         c.last_set,
+        coalesce(c.is_cleared, false) AS is_cleared,
         c.set_before_closing_day,
         c.not_set_by_closing,
         h.stage AS history_stage,
@@ -94,7 +107,10 @@ joined AS (
             ELSE coalesce(h.stage, l.stage)
         END AS stage_now,
         -- what the closing wrote over the close date is no renew-by date
-        CASE WHEN l.closed_on IS NULL OR l.close_date <> l.closed_on THEN l.close_date END AS close_date_not_closing
+        CASE
+            WHEN l.closed_on IS NULL OR l.close_date <> l.closed_on OR NOT (l.is_closed OR l.closes_later)
+                THEN l.close_date
+        END AS close_date_not_closing
     FROM live AS l
     LEFT JOIN close_dates AS c ON c.deal_id = l.deal_id
     LEFT JOIN stage_history AS h ON h.deal_id = l.deal_id
@@ -120,6 +136,6 @@ SELECT
     CASE WHEN is_closed THEN closed_on END AS closed_on,
     CASE
         WHEN is_closed THEN coalesce(set_before_closing_day, not_set_by_closing, close_date_not_closing)
-        ELSE coalesce(last_set, close_date_not_closing)
+        WHEN NOT is_cleared THEN coalesce(last_set, close_date_not_closing)
     END AS renew_by
 FROM joined

@@ -2,7 +2,7 @@
 description: >
   Which renewal deal of the post-sales pipeline belongs to which running contract. A deal that names a known
   subscription can only belong to that one, whatever the dates, except that a closed deal nearer to the end of the
-  term before is the renewal of that term. Any other deal can belong to a contract of its organisation whose term ends
+  term before (by its renew-by date, else the day it was closed) is the renewal of that term. Any other deal can belong to a contract of its organisation whose term ends
   at most renewal.match_days (45) days from its renew-by date. Where there is no date to compare (an open deal without
   a close date, or an open deal that fits no term and a contract without one), the organisation decides. Of all
   possible pairs of an organisation the best is taken first: won before open before lost, a named subscription before

@@ -13,7 +13,7 @@ description: >
   Mrr is converted at the rate of as_of (the last rate with valid_from <= as_of) and rounded to cents; one rate serves
   all days, so that a change over time is never a change of the exchange rate. Without a rate it is NULL.
   A CRM contract with an amount is a running subscription named contract:<org_id>:<day of valid_from>, its plan is the
-  contract's kind, its term ends at term_end, else at valid_to. Its valid_to is the end of a term and not a
+  contract's kind, its term starts with it and ends at term_end, else at valid_to. Its valid_to is the end of a term and not a
   cancellation: cancel_at stays empty.
 grain: [subscription_id, valid_from]
 columns:

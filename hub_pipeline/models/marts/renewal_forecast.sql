@@ -3,11 +3,12 @@ description: >
   What the contracts in scope that are to be renewed in a month will bring, a row for the calendar month of the day
   after as_of and each of the eleven after it; with metrics.period_start and period_end one row for that period.
   Contracts are those of marts.renewal_pipeline with renew_by in the period. Due: their MRR. Forecast: the lower of MRR
-  and the deal's amount, times the probability: 1 renewed, 0 lost or with a known end, renewal.stage_probability of the
+  and the deal's amount, times the probability: 0 lost or with a known end, even if renewed; 1 renewed; renewal.stage_probability of the
   stage of an open deal, else the stage's own in HubSpot; without a deal the probability _missing of the settings. An
   amount with a finding (annual, mismatch, other currency, ...) is ignored. Upsell is what an open or won deal's amount
-  is above the MRR, times the same probability, and stands apart. Open deals without any probability add nothing and
-  are counted. Amounts in the reporting currency at the rates of as_of.
+  is above the MRR, times the same probability, and stands apart. Contracts without any probability (an
+  open deal whose stage has none, no deal while the settings have no _missing) add nothing and are counted. Amounts in
+  the reporting currency at the rates of as_of, each rounded to cents; sums of expected amounts are rounded once.
 grain: [as_of, known_at, period_start]
 owners: [data]
 columns:
@@ -16,7 +17,7 @@ columns:
   period_start: {type: DATE, meaning: "first day", not_null: true}
   period_end: {type: DATE, meaning: "last day, inclusive", not_null: true}
   contracts: {type: BIGINT, meaning: "contracts in scope to be renewed in the period", not_null: true}
-  without_probability: {type: BIGINT, meaning: "of these, open deals whose stage has no probability", not_null: true}
+  without_probability: {type: BIGINT, meaning: "of these, contracts whose probability is not known", not_null: true}
   renewals_due_mrr: {type: "DECIMAL(18,2)", meaning: "their MRR", not_null: true}
   renewed_mrr: {type: "DECIMAL(18,2)", meaning: "MRR of those that are already renewed", not_null: true}
   renewal_forecast_mrr: {type: "DECIMAL(18,2)", meaning: "expected MRR", not_null: true}

@@ -7,7 +7,8 @@ description: >
   deal), open, lost, missing (in scope, no deal, the term ends within renewal.missing_days (180) days or has ended, no
   cancellation known), no_deal, orphan_deal. Timing: upcoming (more than renewal.lead_days (90) days to renew_by),
   in_window (0 to 90), overdue (past). The target is to renew lead_days ahead: it is missed by an open deal with fewer
-  days left, and by a deal won fewer days ahead; exactly 90 is in time.
+  days left, and by a deal won fewer days ahead; exactly 90 is in time; an orphan deal has nothing to renew and misses none.
+  A deal is about the term before when its renew-by date is at most renewal.match_days from the end of that term.
 grain: [as_of, known_at, renewal_id]
 columns:
   as_of: {type: DATE, meaning: "day the row is for", not_null: true}
@@ -42,7 +43,7 @@ columns:
   days_in_stage: {type: BIGINT, meaning: "as_of - day it entered the stage; empty = unknown"}
   deal_owner_id: {type: VARCHAR, meaning: "owner of the deal"}
   deal_owner_name: {type: VARCHAR, meaning: "name of that owner"}
-  hygiene: {type: "VARCHAR[]", meaning: "findings about the deal, in this order. amount_missing; amount_not_positive; amount_looks_annual: 10.8 to 13.2 times the MRR (amount_looks_monthly: MRR times 12 is 10.8 to 13.2 times the amount, when amounts are meant to be annual); amount_looks_multi_year: 24 or 36 times, 10 % either way; amount_mismatch: outside 0.5 to 2 times and none of the former (amounts are compared only in the contract's currency, all bounds inclusive); close_date_missing: open, without one; close_date_mismatch: renew-by more than 7 days from the end of the term; close_date_past_open: open, before as_of; close_date_is_default: open, last day of the month of creation; owner_missing and owner_inactive: of an open deal; duplicate_open_renewal_deal: another open deal belongs to the contract; out_of_scope_in_pipeline: the contract is out of scope; no_active_subscription: an orphan deal; currency_mismatch; stage_unknown: not one of renewal.stages, if any are set; won_but_not_billed: won, but the term has ended and billing shows no new one; billed_but_deal_open: open, and the term it is about was already followed by another; lost_but_still_billed: lost, the term has ended, and billing goes on; churned_with_open_deal: an orphan deal of an organisation whose paid subscriptions have all ended; no_next_activity: open, known to have none planned", not_null: true, accepted: [amount_missing, amount_not_positive, amount_looks_annual, amount_looks_monthly, amount_looks_multi_year, amount_mismatch, close_date_missing, close_date_mismatch, close_date_past_open, close_date_is_default, owner_missing, owner_inactive, duplicate_open_renewal_deal, out_of_scope_in_pipeline, no_active_subscription, currency_mismatch, stage_unknown, won_but_not_billed, billed_but_deal_open, lost_but_still_billed, churned_with_open_deal, no_next_activity]}
+  hygiene: {type: "VARCHAR[]", meaning: "findings about the deal, in this order. amount_missing; amount_not_positive; amount_looks_annual: 10.8 to 13.2 times the MRR (amount_looks_monthly: MRR times 12 is 10.8 to 13.2 times the amount, when amounts are meant to be annual); amount_looks_multi_year: 24 or 36 times, 10 % either way; amount_mismatch: outside 0.5 to 2 times and none of the former (amounts above 0 are compared, with an MRR above 0 and in the contract's currency only, all bounds inclusive; when amounts are meant to be annual a twelfth of them); close_date_missing: open, without one; close_date_mismatch: renew-by more than 7 days from the end of the term; close_date_past_open: open, before as_of; close_date_is_default: open, last day of the month of creation; owner_missing and owner_inactive: of an open deal, inactive when known to own nothing any more; duplicate_open_renewal_deal: another open deal belongs to the contract; out_of_scope_in_pipeline: the contract is out of scope; no_active_subscription: an orphan deal that is not billed_but_deal_open; currency_mismatch; stage_unknown: not one of renewal.stages, if any are set; won_but_not_billed: won, but the term has ended and billing shows no new one; billed_but_deal_open: open, and about the term before, which billing has followed by another: of its contract while it does not fit that term too, or, an orphan deal, of any contract of its organisation; lost_but_still_billed: lost, the term has ended, and billing goes on, or the contract has no deal while a lost one and no won one is about the term before; churned_with_open_deal: an orphan deal of an organisation whose state is churned (not paused, on trial or covered); no_next_activity: open, known to have none planned", not_null: true, accepted: [amount_missing, amount_not_positive, amount_looks_annual, amount_looks_monthly, amount_looks_multi_year, amount_mismatch, close_date_missing, close_date_mismatch, close_date_past_open, close_date_is_default, owner_missing, owner_inactive, duplicate_open_renewal_deal, out_of_scope_in_pipeline, no_active_subscription, currency_mismatch, stage_unknown, won_but_not_billed, billed_but_deal_open, lost_but_still_billed, churned_with_open_deal, no_next_activity]}
   risk_reasons: {type: "VARCHAR[]", meaning: "why the organisation is at risk, from marts.at_risk", not_null: true}
   why: {type: VARCHAR, meaning: "the row with its numbers, one sentence", not_null: true}
   settings_hash: {type: VARCHAR, meaning: "settings the row was made with", not_null: true}
@@ -65,19 +66,21 @@ WITH duplicates AS (
     WHERE m.is_open AND NOT m.is_chosen
 ),
 renewal_deals AS (
-    SELECT d.*
+    SELECT d.*, k.subscription_id AS named_subscription_id
     FROM intermediate.current_deals AS d
+    LEFT JOIN (SELECT DISTINCT s.subscription_id FROM intermediate.subscription_intervals AS s) AS k
+        ON k.subscription_id = d.subscription_id
     WHERE d.pipeline = 'post_sales' AND d.deal_type = 'renewal'
 ),
 -- how the term before ended, by its own deals
 previous_deals AS (
     SELECT c.subscription_id, d.status, d.renew_by, c.previous_term_end_on
     FROM intermediate.renewal_contracts AS c
-    INNER JOIN renewal_deals AS d ON d.subscription_id = c.subscription_id
+    INNER JOIN renewal_deals AS d ON d.named_subscription_id = c.subscription_id
     UNION ALL
     SELECT c.subscription_id, d.status, d.renew_by, c.previous_term_end_on
     FROM intermediate.renewal_contracts AS c
-    INNER JOIN renewal_deals AS d ON d.subscription_id IS NULL AND d.org_id = c.org_id
+    INNER JOIN renewal_deals AS d ON d.named_subscription_id IS NULL AND d.org_id = c.org_id
 ),
 previous_terms AS (
     SELECT
@@ -141,15 +144,6 @@ contract_rows AS (
     LEFT JOIN duplicates AS u ON u.subscription_id = c.subscription_id
     LEFT JOIN previous_terms AS p ON p.subscription_id = c.subscription_id
 ),
-paid_before AS (
-    SELECT DISTINCT r.org_id
-    FROM intermediate.paid_runs AS r
-    WHERE r.run_start < CAST($close_as_of AS TIMESTAMP)
-),
-pays_now AS (
-    SELECT DISTINCT c.org_id
-    FROM intermediate.renewal_contracts AS c
-),
 -- open deals about a term that billing has already followed by another
 billed_deals AS (
     SELECT DISTINCT d.deal_id
@@ -179,7 +173,7 @@ orphan_rows AS (
         false AS has_duplicate,
         false AS lost_before,
         b.deal_id IS NOT NULL AS billed_before,
-        p.org_id IS NOT NULL AND n.org_id IS NULL AS has_churned,
+        coalesce(o.state = 'churned', false) AS has_churned,
         d.status AS deal_status,
         d.name AS deal_name,
         d.amount AS deal_amount,
@@ -195,8 +189,8 @@ orphan_rows AS (
     FROM renewal_deals AS d
     LEFT JOIN intermediate.renewal_deal_matches AS m ON m.deal_id = d.deal_id
     LEFT JOIN billed_deals AS b ON b.deal_id = d.deal_id
-    LEFT JOIN paid_before AS p ON p.org_id = d.org_id
-    LEFT JOIN pays_now AS n ON n.org_id = d.org_id
+    LEFT JOIN marts.organisation_daily AS o
+        ON o.org_id = d.org_id AND o.as_of = CAST($as_of AS DATE) AND o.known_at = CAST($known_at AS DATE)
     WHERE d.status = 'open' AND m.deal_id IS NULL
 ),
 all_rows AS (

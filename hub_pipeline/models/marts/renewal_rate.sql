@@ -3,8 +3,10 @@ description: >
   How much of what was up for renewal in the metrics period was renewed. Up for renewal (available to renew, ATR) are
   the paid subscriptions and contracts running at the close of the day before the period whose term then ended within
   it; their MRR of that day is frozen. What became of each is its MRR at the close of the local day its term ended;
-  where the subscription itself no longer runs by then, that of the organisation's paid subscriptions that were not yet
-  running at the freeze (a renewal under a new id). Gross counts no more than the frozen MRR of each contract, net
+  where the subscription itself no longer runs as a paid plan by then, that of the organisation's paid subscriptions that
+  were not yet running as such at the freeze (a renewal under a new id). Each of these counts once, on the first of those
+  days on which it runs; contracts that ended on one day share it in the order of their ids, each up to its frozen MRR,
+  the last one all that is left. Unknown MRR counts as 0. Gross counts no more than the frozen MRR of each contract, net
   everything; logo counts accounts that renewed anything. Terms that end after as_of are pending and left out. At the
   exchange rates of as_of. Four decimals; empty when nothing was due. One row.
 grain: [as_of, known_at]
@@ -59,18 +61,23 @@ at_freeze AS (
     CROSS JOIN intermediate.metrics_period AS p
     WHERE i.is_paid AND i.from_on <= p.opening_on AND (i.to_on IS NULL OR i.to_on > p.opening_on)
 ),
--- One renewal under a new id answers for one contract: the first by id of those that ended on the day.
 ended AS (
-    SELECT t.subscription_id, t.org_id, t.term_end_on
+    SELECT
+        t.subscription_id,
+        t.org_id,
+        t.term_end_on,
+        t.atr,
+        coalesce(sum(t.atr) OVER (of_day ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS atr_before,
+        lead(t.subscription_id) OVER of_day IS NULL AS is_last
     FROM terms AS t
     LEFT JOIN own AS o ON t.subscription_id = o.subscription_id
     WHERE t.is_due AND o.subscription_id IS NULL
-    QUALIFY
-        row_number() OVER (PARTITION BY t.org_id ORDER BY t.term_end_on, t.subscription_id) = 1
+    WINDOW of_day AS (PARTITION BY t.org_id, t.term_end_on ORDER BY t.subscription_id)
 ),
-followed AS (
-    SELECT e.subscription_id, sum(i.mrr) AS mrr
-    FROM ended AS e
+-- A renewal under a new id answers for the contracts of one day only, so that its MRR is never counted twice.
+followers AS (
+    SELECT e.org_id, e.term_end_on, i.mrr
+    FROM (SELECT DISTINCT org_id, term_end_on FROM ended) AS e
     INNER JOIN intermediate.subscription_intervals AS i
         ON e.org_id = i.org_id
         AND i.is_paid
@@ -78,7 +85,19 @@ followed AS (
         AND (i.to_on IS NULL OR i.to_on > e.term_end_on)
     LEFT JOIN at_freeze AS f ON i.subscription_id = f.subscription_id
     WHERE f.subscription_id IS NULL
-    GROUP BY e.subscription_id
+    QUALIFY row_number() OVER (PARTITION BY e.org_id, i.subscription_id ORDER BY e.term_end_on) = 1
+),
+shared AS (
+    SELECT org_id, term_end_on, sum(mrr) AS mrr
+    FROM followers
+    GROUP BY org_id, term_end_on
+),
+followed AS (
+    SELECT
+        e.subscription_id,
+        least(greatest(s.mrr - e.atr_before, 0), CASE WHEN NOT e.is_last THEN e.atr END) AS mrr
+    FROM ended AS e
+    INNER JOIN shared AS s ON e.org_id = s.org_id AND e.term_end_on = s.term_end_on
 ),
 outcomes AS (
     SELECT

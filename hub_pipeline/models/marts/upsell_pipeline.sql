@@ -1,12 +1,14 @@
 /*---
 description: >
   Open upsell deals of the post-sales pipeline, and organisations that look ready for more. Kinds of candidates:
-  fast_growing: marts.seat_growth says so and it has no open upsell deal. utilisation: active members are at least
-  upsell.utilisation (90 %) of its seats. true_up: pending_true_up_mrr is above 0. annual: paying month by month with an
-  MRR above renewal.mrr_over. joint_plan_parent: two or more paying organisations have the same parent.
-  joint_plan_domain: two or more paying organisations of different accounts share an e-mail domain that is not a
-  free-mail one. Paying means a paid plan runs at the close of as_of. A joint plan has one row for all its organisations,
-  with their seats and MRR together; org_id is the parent, or the largest of them by MRR.
+  fast_growing: marts.seat_growth says so and it has no open upsell deal, in whatever pipeline. utilisation: paying, and
+  active members are at least upsell.utilisation (90 %) of its seats, which are above 0. true_up: pending_true_up_mrr is
+  above 0. annual: paying month by month with an MRR above renewal.mrr_over; its largest paid plan by MRR (of equals the
+  lowest id) is then billed by the month and has no term of a year. joint_plan_parent: two or more paying organisations
+  have the same parent. joint_plan_domain: two or more paying organisations of different accounts have records with the
+  same domain, a leading www. aside, that is not a free-mail one. Paying means a paid plan runs at the close of as_of. A
+  joint plan has one row for all its organisations, with what is known of their seats and MRR together; org_id is the
+  parent, or the largest of them by MRR, of equals the lowest id.
 grain: [as_of, known_at, upsell_id]
 owners: [data]
 columns:
@@ -25,7 +27,7 @@ columns:
   organic_seat_delta: {type: BIGINT, meaning: "of marts.seat_growth"}
   seat_utilisation: {type: "DECIMAL(18,4)", meaning: "active members / seats"}
   pending_true_up_mrr: {type: "DECIMAL(18,2)", meaning: "MRR a pending true-up would add"}
-  has_open_upsell_deal: {type: BOOLEAN, meaning: "one of its organisations has an open upsell deal", not_null: true}
+  has_open_upsell_deal: {type: BOOLEAN, meaning: "one of its organisations has an open upsell deal, in whatever pipeline", not_null: true}
   deal_id: {type: VARCHAR, meaning: "deal"}
   deal_name: {type: VARCHAR, meaning: "name of the deal"}
   deal_amount: {type: "DECIMAL(18,2)", meaning: "amount as typed, currency of the deal"}
@@ -39,25 +41,31 @@ columns:
 WITH upsell_deals AS (
     SELECT *
     FROM intermediate.current_deals
-    WHERE pipeline = 'post_sales' AND deal_type = 'upsell' AND status = 'open'
+    WHERE deal_type = 'upsell' AND status = 'open'
 ),
 with_deal AS (
     SELECT DISTINCT org_id
     FROM upsell_deals
     WHERE org_id IS NOT NULL
 ),
+largest_plans AS (
+    SELECT org_id, billing_interval = 'month' AND NOT is_annual AS is_month_by_month
+    FROM intermediate.renewal_contracts
+    QUALIFY
+        row_number() OVER (PARTITION BY org_id ORDER BY coalesce(mrr, 0) DESC, subscription_id) = 1
+),
 organisations AS (
     SELECT
         o.org_id,
         o.name,
-        o.domain,
+        regexp_replace(o.domain, '^www\.', '') AS domain,
         o.root_org_id,
         o.parent_org_id,
         o.state,
         o.tier,
         o.seats,
         o.mrr,
-        o.billing_interval,
+        coalesce(l.is_month_by_month, false) AS is_month_by_month,
         o.owner_id,
         o.owner_name,
         o.members_active,
@@ -70,6 +78,7 @@ organisations AS (
     FROM marts.organisation_daily AS o
     LEFT JOIN marts.seat_growth AS g ON o.org_id = g.org_id AND g.as_of = $as_of AND g.known_at = $known_at
     LEFT JOIN with_deal AS w ON o.org_id = w.org_id
+    LEFT JOIN largest_plans AS l ON o.org_id = l.org_id
     WHERE o.as_of = $as_of AND o.known_at = $known_at
 ),
 single AS (
@@ -86,7 +95,7 @@ single AS (
             END,
             CASE WHEN o.pending_true_up_mrr > 0 THEN 'true_up' END,
             CASE
-                WHEN o.state = 'paying' AND o.billing_interval = 'month' AND o.mrr > CAST($renewal_mrr_over AS DECIMAL(18, 2))
+                WHEN o.is_month_by_month AND o.mrr > CAST($renewal_mrr_over AS DECIMAL(18, 2))
                     THEN 'annual'
             END
         ])) AS kind
@@ -157,6 +166,7 @@ rows_of_all AS (
     FROM upsell_deals AS d
     LEFT JOIN organisations AS o ON d.org_id = o.org_id
     LEFT JOIN intermediate.current_users AS u ON d.owner_id = u.user_id
+    WHERE d.pipeline = 'post_sales'
     UNION ALL
     SELECT
         s.kind || ':' || s.org_id AS upsell_id,
