@@ -536,9 +536,12 @@ class Oracle:
                     "mrr": None if None in amounts else self.mrr(org_id, self.as_of),
                     "paid_subscriptions": sum(one.is_paid for one in running),
                 }
+        accounts: dict[str, Decimal] = defaultdict(Decimal)
+        for org_id, row in found.items():
+            accounts[row["root_org_id"]] += self.mrr(org_id, self.as_of)
         for row in found.values():
             row["is_customer"] = row["state"] in ("paying", "covered", "custom_off_billing")
-            row["tier"] = self._tier(row, found)
+            row["tier"] = self._tier(row, found, accounts)
         return found
 
     @cached_property
@@ -596,7 +599,7 @@ class Oracle:
         held = any(self.before_close(row["valid_from"]) for row in contracts)
         return "churned" if ran or held else "never_paid"
 
-    def _tier(self, row: Row, everyone: Mapping[str, Row]) -> str:
+    def _tier(self, row: Row, everyone: Mapping[str, Row], accounts: Mapping[str, Decimal]) -> str:
         by_hand = self.record(row["org_id"]).get("tier_override") or self.record(row["root_org_id"]).get(
             "tier_override"
         )
@@ -604,15 +607,12 @@ class Oracle:
             return str(by_hand)
         tiers = self.settings.tiers
         account = [other for other in everyone.values() if other["root_org_id"] == row["root_org_id"]]
-        mrr = sum((self.mrr(other["org_id"], self.as_of) for other in account), Decimal(0))
+        mrr = accounts[row["root_org_id"]]
         seats = sum(self.seats(other["org_id"], self.as_of) for other in account)
         if tiers.mode == "size":
             if mrr >= tiers.a_mrr or seats >= tiers.a_seats:
                 return "A"
             return "B" if mrr >= tiers.b_mrr or seats >= tiers.b_seats else "C"
-        accounts: dict[str, Decimal] = defaultdict(Decimal)
-        for other in everyone.values():
-            accounts[other["root_org_id"]] += self.mrr(other["org_id"], self.as_of)
         ranked = [amount for amount in accounts.values() if amount > 0]
         if mrr <= 0:
             return "C"
@@ -1103,7 +1103,10 @@ class Oracle:
             runs_in_stretch(row["valid_from"], row["valid_to"]) for row in self._contracts(org_id)
         )
         enterprise = any(
-            one.is_running and self._is_enterprise(one.plan) and runs_in_stretch(one.start, one.end)
+            one.is_running
+            and self._is_enterprise(one.plan)
+            and runs_in_stretch(one.start, one.end)
+            and (one.subscription_id != name or one.start >= end)
             for one in self._all_of(org_id)
         )
         if contracts or enterprise:
@@ -1112,7 +1115,7 @@ class Oracle:
             (other, start, stop)
             for other in sorted(self._names_of_org.get(org_id, ()))
             for start, stop, owner in self.paid_runs(other)
-            if owner == org_id
+            if owner == org_id and (other != name or start >= end)
         ]
         if any(self.local(start) >= end_on - gap and runs_in_stretch(start, stop) for _, start, stop in runs):
             return "resubscribed"

@@ -562,8 +562,7 @@ class RenewalOracle(Oracle):
         if row["deal_id"] is None or DIRTY_AMOUNT & set(row["hygiene"]):
             return None
         rate = self.rate(row["deal_currency"], self.as_of)
-        if rate is None:
-            return None
+        assert rate is not None, "a contract in scope has an MRR, and a clean amount the same currency"
         months = 12 if self.settings.renewal.deal_amount_basis == "arr" else 1
         return cents(row["deal_amount"] * rate / months)
 
@@ -653,16 +652,16 @@ class RenewalOracle(Oracle):
     # marts.seat_cohorts
 
     def seat_cohorts(self) -> list[Row]:
+        first_paid_seat: dict[str, date] = {}
+        for calendar in self._closes.values():
+            for day, one in calendar.items():
+                if one.is_paid and (one.seats or 0) > 0:
+                    account = self.root(one.org_id)
+                    first_paid_seat[account] = min(day, first_paid_seat.get(account, day))
         cohorts: dict[date, list[list[str]]] = defaultdict(list)
-        for members in self.accounts().values():
-            with_paid_seats = [
-                day
-                for name, calendar in self._closes.items()
-                for day, one in calendar.items()
-                if one.org_id in members and one.is_paid and (one.seats or 0) > 0
-            ]
-            if with_paid_seats:
-                cohorts[min(with_paid_seats).replace(day=1)].append(members)
+        for account, members in self.accounts().items():
+            if account in first_paid_seat:
+                cohorts[first_paid_seat[account].replace(day=1)].append(members)
         found = []
         for cohort, accounts in sorted(cohorts.items()):
             base: int | None = None

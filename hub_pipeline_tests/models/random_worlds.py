@@ -314,17 +314,17 @@ class _Renewals(_Company):
 
     def draw(self) -> None:
         pick = self.random.choice
-        orgs = [f"{self.prefix}r{n}" for n in range(pick((1, 1, 2, 3)))]
+        orgs = [f"{self.prefix}r{n}" for n in range(pick((1, 1, 2, 3, 4)))]
         for org in orgs:
             self.add("organisations", late=0, org_id=org)
         contracts: list[Row] = []
-        for number in range(pick((1, 1, 2, 3))):
+        for number in range(pick((1, 1, 2, 3, 4))):
             contracts += self._contracts_of(f"{self.prefix}t{number}", pick(orgs))
         if len(orgs) > 1 and self.chance(0.4):
             parent = pick((f"{self.prefix}o0", orgs[0], f"{self.prefix}holding"))
             for org in orgs[1:]:
                 self.add("org_parents", late=0, org_id=org, parent_org_id=parent)
-        for number in range(pick((0, 1, 2, 3, 5))):
+        for number in range(pick((0, 1, 2, 3, 4, 6))):
             self._renewal_deal(f"{self.prefix}x{number}", contracts)
         for row in self.rows["organisations"]:
             if row["org_id"].startswith(self.prefix):
@@ -421,7 +421,7 @@ class _Renewals(_Company):
             twin["status"] = "canceled"
             self.add("subscription_versions", late=0, **twin, effective_at=end.isoformat())
         found = []
-        for number in range(pick((0, 1, 1, 2))):
+        for number in range(pick((0, 0, 1, 1, 2))):
             new = base | {"subscription_id": f"{name}-n{number}", "org_id": org}
             new["amount"] = pick((base["amount"], round(base["amount"] * 1.5, 2), 100, None))
             start = end + timedelta(pick((-40, -2, 0, 0, 0, 1, 15)))
@@ -447,6 +447,9 @@ class _Renewals(_Company):
         pick = self.random.choice
         about = pick(contracts)
         anchor = pick((about["end"], about["end"], about["end"], about["started"]))
+        status = pick(("open", "open", "open", "won", "won", "lost", "lost"))
+        if status == "lost":
+            anchor = pick((about["end"], about["started"]))
         date_ = anchor + timedelta(pick((0, 0, 0, 0, 0, 3, 7, 8, -7, -8, 30, -30, 44, 45, 46, -45, -46)))
         created = self.day(-400, -200, -120, -60, -40, -1, 0, 1)
         if self.chance(0.15):
@@ -468,7 +471,6 @@ class _Renewals(_Company):
             row["subscription_id"] = pick(
                 (about["name"], about["name"], pick(others), f"{self.prefix}unknown")
             )
-        status = pick(("open", "open", "open", "won", "won", "lost"))
         closed: date | None = None
         if status != "open":
             closed = pick((date_ - timedelta(pick((100, 91, 90, 89, 1, 0))), self.day(-30, -1, 0, 0, 1, 2)))
@@ -574,7 +576,11 @@ def variants(as_of: date) -> list[dict[str, Any]]:
         {
             "tiers": {"mode": "percentile"},
             "contraction": {"days": 28, "seats_min": 0, "mrr_min": 0},
-            "renewal": {"deal_amount_basis": "arr", "enterprise_mrr_over": 0},
+            "renewal": {
+                "deal_amount_basis": "arr",
+                "enterprise_mrr_over": 0,
+                "stage_probability": {"negotiation": 0.35},
+            },
         },
     ]
 

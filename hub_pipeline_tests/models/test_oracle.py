@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date, timedelta
+from pathlib import Path
 from random import Random
+from types import CodeType, FrameType, ModuleType
 from typing import Any
 
 import pytest
@@ -122,10 +127,74 @@ def _assert_agreement(one: Scenario) -> None:
     )
 
 
-def test_sql_and_oracle_agree_on_a_hundred_random_companies() -> None:
+def _quick(variant: int) -> Scenario:
+    """The companies of the quick tests, on another day and in another zone for each variant of the settings."""
     random = Random(20260630)
-    seeds = [random.randrange(2**32) for _ in range(100)]
-    _assert_agreement(scenario([*seeds, *ONCE_DIFFERENT], "2026-03-29", "Europe/Berlin", 1))
+    seeds = [random.randrange(2**32) for _ in range(80)]
+    day, zone = (("2026-03-29", "Europe/Berlin"), ("2026-06-30", "UTC"), ("2028-02-29", "Africa/Cairo"))[
+        variant
+    ]
+    return scenario([*seeds, *ONCE_DIFFERENT], day, zone, 1, variant)
+
+
+@pytest.mark.parametrize("variant", range(3))
+def test_sql_and_oracle_agree_on_random_companies(variant: int) -> None:
+    _assert_agreement(_quick(variant))
+
+
+def test_these_random_companies_reach_every_rule_about_renewals() -> None:
+    """Every code that a contract allows occurs, and every line of the oracle's functions about renewals is run."""
+    answers: dict[str, list[Row]] = {}
+    with _lines_run(oracle_renewals) as run:
+        for variant in range(3):
+            one = _quick(variant)
+            found = expected(
+                WholeOracle, oracle_renewals.MARTS, one.world, one.as_of, one.known_at, one.settings
+            )
+            for mart, table in found.items():
+                answers.setdefault(mart, []).extend(table)
+    for model in catalog().layer("marts"):
+        for column, meaning in model.contract.columns.items():
+            if model.table in answers and meaning.accepted:
+                values = [row[column] for row in answers[model.table]]
+                said = {code for value in values for code in (value if isinstance(value, list) else [value])}
+                assert set(meaning.accepted) <= said, f"{model.table}.{column}"
+    source = Path(str(oracle_renewals.__file__)).read_text(encoding="utf-8").splitlines()
+    assert [source[line - 1].strip() for line in sorted(_lines_of_functions(oracle_renewals) - run)] == []
+
+
+@contextmanager
+def _lines_run(module: ModuleType) -> Iterator[set[int]]:
+    """The numbers of the module's lines that are run meanwhile."""
+    run: set[int] = set()
+
+    def in_module(frame: FrameType, event: str, _: object) -> Any:
+        if event == "line":
+            run.add(frame.f_lineno)
+        return in_module
+
+    def on_call(frame: FrameType, _event: str, _: object) -> Any:
+        return in_module if frame.f_code.co_filename == module.__file__ else None
+
+    before = sys.gettrace()
+    sys.settrace(on_call)
+    try:
+        yield run
+    finally:
+        sys.settrace(before)
+
+
+def _lines_of_functions(module: ModuleType) -> set[int]:
+    """The numbers of all lines with code in the module's functions and methods."""
+    file = str(module.__file__)
+    waiting = [compile(Path(file).read_text(encoding="utf-8"), file, "exec")]
+    lines: set[int] = set()
+    while waiting:
+        code = waiting.pop()
+        if code.co_flags & inspect.CO_NEWLOCALS and code.co_flags & inspect.CO_OPTIMIZED:
+            lines |= {line for _, _, line in code.co_lines() if line and line != code.co_firstlineno}
+        waiting += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+    return lines
 
 
 @pytest.mark.slow

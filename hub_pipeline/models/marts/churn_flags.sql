@@ -8,7 +8,8 @@ description: >
   moved_to_parent: a joint plan covers it at some instant from the end to churn.gap_days (31) days after, inclusive;
   moved_to_custom: a CRM contract or a subscription on an enterprise plan runs in that stretch; resubscribed: a paid
   subscription started within 31 days before or after the end and runs in that stretch; other_subscription_active:
-  another paid subscription runs at the end. Otherwise scheduled (churn_date after as_of), reactivated (the
+  another paid subscription runs at the end. Of the subscription itself only what starts at or after its end is
+  evidence of a move or of a new start. Otherwise scheduled (churn_date after as_of), reactivated (the
   organisation pays again at the close of as_of) or churned. Evidence is whatever was known by known_at, so a churn
   during the gap stays a churn in that day's partition. Hints never dismiss: they ask a human to look.
 grain: [as_of, known_at, subscription_id]

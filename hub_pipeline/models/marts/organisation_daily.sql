@@ -2,7 +2,7 @@
 description: >
   One row for each organisation and day, from the first day it was sighted on, also after it has churned.
   Sighted: the earliest of the creation of its record (when unknown, the day its record became known), its first
-  subscription version and its first CRM contract lies before the close of as_of.
+  subscription version and its first CRM contract that held for some time lies before the close of as_of.
   An organisation that was merged away has no row; its survivor carries its subscriptions. A deleted record without
   any subscription or contract has no row.
   Seats and MRR are sums over the subscriptions running at the close of as_of (active or past_due), CRM contracts with
@@ -164,7 +164,8 @@ largest AS (
 subscribed AS (
     SELECT
         org_id,
-        min(valid_from) AS first_version_at,
+        min(valid_from) FILTER (WHERE source_kind = 'billing' OR valid_to IS NULL OR valid_to > valid_from)
+            AS first_version_at,
         min(from_on) FILTER (WHERE is_paid) AS first_paid_on,
         max(to_on) FILTER (WHERE is_paid AND to_on <= $as_of) AS paid_until,
         max(recorded_at) AS recorded_at
