@@ -104,6 +104,17 @@ def _world() -> dict[str, list[Row]]:
         *_contract("euro"),
         *_contract("findings"),
         *_contract("default-date"),
+        *_contract("cleared"),
+        *_contract("reopened"),
+        *_contract("run-of-stage"),
+        *_contract("closing-stage"),
+        *_contract("lost-elsewhere", start="2025-06-01", term_end="2026-06-01"),
+        *_contract("lost-elsewhere", start="2026-06-01", term_end="2027-06-01"),
+        *_contract("payer"),
+        *subscription("s-paused", "paused", [("2025-01-01", 5, 600)]),
+        *subscription("s-paused", "paused", [("2026-06-01", 5, 600)], status="paused"),
+        *subscription("s-child", "child", [("2025-01-01", 5, 600)]),
+        *subscription("s-child", "child", [("2026-06-01", 5, 600)], status="canceled"),
         *subscription("s-gone", "gone", [("2025-01-01", 5, 600)]),
         *subscription("s-gone", "gone", [("2026-06-01", 5, 600)], status="canceled"),
         *[row for name in AMOUNTS for row in _contract(name)],
@@ -138,6 +149,13 @@ def _world() -> dict[str, list[Row]]:
         _deal("no-term", amount=5000),
         _deal("gone", close_date="2026-07-15", has_next_activity=True),
         _deal("nobody", close_date="2026-06-29"),
+        _deal("paused", close_date="2026-07-15"),
+        _deal("child", close_date="2026-07-15"),
+        _deal("cleared"),
+        _deal("reopened", close_date="2026-05-31", closed_at="2026-05-31"),
+        _deal("run-of-stage"),
+        _won("closing-stage", stage="closedwon", subscription_id="s-closing-stage"),
+        _deal("lost-elsewhere", status="lost", close_date="2026-06-01", subscription_id="of-another-system"),
         _deal("upsell", org_id="at500", deal_type="upsell"),
         _deal("sales", org_id="at500", pipeline="sales"),
         _deal("out", org_id="monthly", subscription_id="s-monthly", close_date="2026-09-28", amount=5000),
@@ -156,6 +174,8 @@ def _world() -> dict[str, list[Row]]:
         _set("same-day", "2026-06-20", "2026-06-20T10:00:00Z"),
         _set("later", TERM_END, "2026-01-10T00:00:00Z"),
         _set("later", "2026-07-02", "2026-07-02T10:00:00Z"),
+        _set("cleared", "2026-09-28", "2026-01-10T00:00:00Z"),
+        {"deal_id": "d-cleared", "close_date": None, "set_at": "2026-06-01T00:00:00Z"},
     ]
     names = {str(row["org_id"]) for row in [*contracts, *deals]}
     return {
@@ -167,7 +187,13 @@ def _world() -> dict[str, list[Row]]:
             {"deal_id": "d-near45", "stage": "negotiation", "set_at": "2026-06-20T12:00:00Z"},
             {"deal_id": "d-later", "stage": "contract_sent", "set_at": "2026-06-01T12:00:00Z"},
             {"deal_id": "d-later", "stage": "negotiation", "set_at": "2026-07-02T10:00:00Z"},
+            {"deal_id": "d-run-of-stage", "stage": "negotiation", "set_at": "2026-02-01T12:00:00Z"},
+            {"deal_id": "d-run-of-stage", "stage": "contract_sent", "set_at": "2026-05-01T12:00:00Z"},
+            {"deal_id": "d-run-of-stage", "stage": "negotiation", "set_at": "2026-06-10T12:00:00Z"},
+            {"deal_id": "d-run-of-stage", "stage": "negotiation", "set_at": "2026-06-25T12:00:00Z"},
+            {"deal_id": "d-closing-stage", "stage": "negotiation", "set_at": "2026-02-01T12:00:00Z"},
         ],
+        "org_coverage": [{"child_org_id": "child", "payer_org_id": "payer", "valid_from": "2026-06-01"}],
         "users": [
             {"user_id": "u1", "name": "Ada", "role": "csm", "is_active": True},
             {"user_id": "u9", "name": "Bob", "role": "csm", "is_active": False},
@@ -333,6 +359,8 @@ def test_timing_counts_days_to_the_date() -> None:
         ("won-in-time", []),
         ("lost-billed", ["lost_but_still_billed"]),
         ("lost-rolled", ["lost_but_still_billed"]),
+        ("lost-elsewhere", ["lost_but_still_billed"]),
+        ("cleared", ["close_date_missing"]),
         ("lost-open-term", []),
         ("monthly", ["out_of_scope_in_pipeline"]),
     ],
@@ -350,6 +378,8 @@ def test_hygiene_names_what_is_wrong_with_the_deal(name: str, hygiene: list[str]
         ),
         ("gone", ["no_active_subscription", "churned_with_open_deal"]),
         ("nobody", ["close_date_past_open", "no_active_subscription"]),
+        ("paused", ["no_active_subscription"]),
+        ("child", ["no_active_subscription"]),
         ("billed", ["close_date_past_open", "billed_but_deal_open"]),
     ],
 )
@@ -362,6 +392,17 @@ def test_an_open_deal_that_belongs_to_no_contract_is_a_row_of_its_own(name: str,
     )
     assert row["hygiene"] == hygiene
     assert row["mrr_at_stake"] is None
+
+
+def test_an_open_deal_whose_date_was_cleared_has_none_and_one_that_was_reopened_keeps_its_own() -> None:
+    assert str(_row("cleared")["renew_by"]) == TERM_END  # the end of the term, for want of a date of the deal
+    reopened = one(_built(), "renewal_pipeline", deal_id="d-reopened")
+    assert (str(reopened["renew_by"]), reopened["status"]) == ("2026-05-31", "orphan_deal")
+
+
+def test_a_deal_is_in_its_stage_since_the_first_of_the_entries_in_a_row_that_set_it() -> None:
+    assert (_row("run-of-stage")["stage"], _row("run-of-stage")["days_in_stage"]) == ("negotiation", 20)
+    assert (_row("closing-stage")["stage"], _row("closing-stage")["days_in_stage"]) == ("closedwon", 10)
 
 
 def test_annual_amounts_are_meant_when_the_settings_say_so_and_stages_can_be_checked() -> None:

@@ -282,6 +282,13 @@ STATES = {
             "valid_to": "2026-06-30T12:00:00Z",
         },
         {
+            "org_id": "contract_never_held",
+            "kind": "custom",
+            "valid_from": "2026-01-02",
+            "valid_to": "2026-01-01",
+            "amount": "12000",
+        },
+        {
             "org_id": "contract",
             "kind": "custom",
             "valid_from": "2026-01-01",
@@ -347,7 +354,7 @@ def test_the_sentence_of_a_churned_organisation_says_when_the_last_paid_plan_end
     assert row["why"] == "Paid since 2025-01-01, ended on 2026-06-30, nothing runs now."
 
 
-@pytest.mark.parametrize("org_id", ["tomorrow", "deleted"])
+@pytest.mark.parametrize("org_id", ["tomorrow", "deleted", "contract_never_held"])
 def test_an_organisation_not_yet_sighted_or_deleted_without_a_past_has_no_row(
     states: duckdb.DuckDBPyConnection, org_id: str
 ) -> None:

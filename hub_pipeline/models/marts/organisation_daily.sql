@@ -164,8 +164,8 @@ largest AS (
 subscribed AS (
     SELECT
         org_id,
-        min(valid_from) FILTER (WHERE source_kind = 'billing' OR valid_to IS NULL OR valid_to > valid_from)
-            AS first_version_at,
+        -- a contract that ends when or before it starts never held
+        min(valid_from) FILTER (WHERE source_kind = 'billing' OR is_running) AS first_version_at,
         min(from_on) FILTER (WHERE is_paid) AS first_paid_on,
         max(to_on) FILTER (WHERE is_paid AND to_on <= $as_of) AS paid_until,
         max(recorded_at) AS recorded_at

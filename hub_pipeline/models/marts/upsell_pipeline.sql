@@ -194,7 +194,7 @@ rows_of_all AS (
             WHEN 'fast_growing' THEN 'Grew by ' || counted(s.organic_seat_delta, 'seat') || ' and has no open upsell deal.'
             WHEN 'utilisation' THEN counted(s.members_active, 'active member') || ' on ' || counted(s.seats, 'seat') || '.'
             WHEN 'true_up' THEN 'A true-up of ' || CAST(s.pending_true_up_mrr AS VARCHAR) || ' MRR is pending.'
-            ELSE 'Pays ' || CAST(s.mrr AS VARCHAR) || ' MRR month by month.'
+            ELSE 'Pays ' || CAST(s.mrr AS VARCHAR) || ' MRR, its largest plan month by month.'
         END AS why
     FROM single AS s
     UNION ALL
