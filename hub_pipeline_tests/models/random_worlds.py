@@ -501,6 +501,8 @@ class _Renewals(_Company):
         if self.chance(0.6):
             entries: list[tuple[str, date | None]] = [(created.isoformat(), date_)]
             if self.chance(0.3):
+                entries.insert(0, ((created - timedelta(4)).isoformat(), date_ + timedelta(2)))
+            if self.chance(0.3):
                 entries.append((self.instant(-100, -20, -1, 0, 1), pick((date_ + timedelta(9), None))))
             if closed is not None and row.get("closed_at"):
                 if self.chance(0.3):
@@ -510,20 +512,20 @@ class _Renewals(_Company):
                     later = closed + timedelta(1)
                     entries.append((later.isoformat(), pick((date_ - timedelta(2), closed))))
             for set_at, day in entries:
-                self.add(
-                    "deal_close_dates",
-                    late=0.05,
-                    deal_id=name,
-                    close_date=day.isoformat() if day else None,
-                    set_at=set_at,
-                )
+                entry = {"deal_id": name, "close_date": day.isoformat() if day else None, "set_at": set_at}
+                self.add("deal_close_dates", **entry)
+                if self.chance(0.1):
+                    entry["close_date"] = (date_ + timedelta(3)).isoformat()
+                    self.add("deal_close_dates", late=1, **entry)
         if self.chance(0.5):
             stages = [
                 pick(("negotiation", "contract_sent", "negotiation", None)) for _ in range(pick((1, 2, 3)))
             ]
             for stage in stages:
                 set_at = self.instant(-120, -60, -30, -2, -1, 0, 1)
-                self.add("deal_stages", late=0.05, deal_id=name, stage=stage, set_at=set_at)
+                self.add("deal_stages", deal_id=name, stage=stage, set_at=set_at)
+                if self.chance(0.1):
+                    self.add("deal_stages", late=1, deal_id=name, stage="strange", set_at=set_at)
 
 
 def world_of(seeds: Sequence[int], as_of: date, zone: str) -> dict[str, list[Row]]:
@@ -545,6 +547,10 @@ def world_of(seeds: Sequence[int], as_of: date, zone: str) -> dict[str, list[Row
         if number < 2:
             changed = {"probability": 0.6, "recorded_at": (as_of + timedelta(number)).isoformat()}
             rows["stages"].append(row | changed)
+            changed = {"status": "lost", "recorded_at": (as_of + timedelta(2)).isoformat()}
+            rows["stages"].append(row | changed)
+    changed = {"stage": "strange", "status": "won", "recorded_at": (as_of - timedelta(3)).isoformat()}
+    rows["stages"].append({"pipeline": "post_sales"} | changed)
     rows["stages"].append({"pipeline": "sales", "stage": "negotiation", "status": "lost", "probability": 0.1})
     rows["users"].append(
         {
