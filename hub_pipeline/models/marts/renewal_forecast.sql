@@ -71,13 +71,13 @@ contracts AS (
                 AND NOT list_contains(r.hygiene, 'amount_looks_multi_year')
                 AND NOT list_contains(r.hygiene, 'amount_mismatch')
                 AND NOT list_contains(r.hygiene, 'currency_mismatch')
+                -- a division would make a binary fraction of it: only annual amounts need one
                 THEN CAST(
-                    round(
-                        CAST(r.deal_amount AS DECIMAL(18, 2))
-                        / CASE WHEN $renewal_deal_amount_basis = 'arr' THEN 12 ELSE 1 END
-                        * CASE WHEN r.deal_currency = $reporting_currency THEN 1 ELSE f.rate END,
-                        2
-                    ) AS DECIMAL(18, 2)
+                    CASE
+                        WHEN $renewal_deal_amount_basis = 'arr'
+                            THEN round(r.deal_amount * CASE WHEN r.deal_currency = $reporting_currency THEN 1 ELSE f.rate END / 12, 2)
+                        ELSE round(r.deal_amount * CASE WHEN r.deal_currency = $reporting_currency THEN 1 ELSE f.rate END, 2)
+                    END AS DECIMAL(18, 2)
                 )
         END AS amount
     FROM marts.renewal_pipeline AS r
