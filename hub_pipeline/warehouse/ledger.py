@@ -174,11 +174,11 @@ def create(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(_TABLES)
         connection.execute("INSERT INTO _ledger.schema_version VALUES ($v)", {"v": SCHEMA_VERSION})
         connection.execute("INSERT INTO _ledger.lock VALUES (0, NULL, 0, $id)", {"id": uuid.uuid4().hex})
+        ensure_published_schema(connection)
         connection.execute("COMMIT")
     except BaseException:
         _rollback(connection)
         raise
-    ensure_published_schema(connection)
 
 
 def _upgrade(connection: duckdb.DuckDBPyConnection, version: int) -> None:
