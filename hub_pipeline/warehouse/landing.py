@@ -28,7 +28,7 @@ from hub_pipeline.errors import WarehouseError
 from hub_pipeline.warehouse.crashpoints import crash_point
 
 #: A file is closed at about this many bytes of NDJSON, so that a killed run repeats little and memory stays bounded.
-ROLL_BYTES = 64 * 1024 * 1024
+ROLL_BYTES = 256 * 1024 * 1024
 #: ... or when it has been open for so long: at HubSpot's limit that is a few MiB, at a slow source's less.
 ROLL_SECONDS = 30.0
 #: Written beside the files of a run when the list they are of was complete.
