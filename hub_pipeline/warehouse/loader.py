@@ -115,6 +115,7 @@ class RawLoader:
         self._ensured: set[RawStreamKey] = set()
         self._seen: dict[str, set[Path]] = {}
         self._caught_up: set[Path] = set()
+        self._memory: tuple[int, int] | None = None
         self._yields: dict[str, frozenset[str]] = {}
         self._first: dict[str, str] = {}  # table of seen keys -> run whose keys are yet to be noted there
 
@@ -289,7 +290,9 @@ class RawLoader:
     @contextmanager
     def _bounded(self) -> Iterator[None]:
         """Memory that does not grow with the number of records: DuckDB keeps what it has read up to its limit."""
-        before, bound = self._memory_limits()
+        if self._memory is None:
+            self._memory = self._memory_limits()
+        before, bound = self._memory
         if bound >= before:
             yield
             return
@@ -322,13 +325,10 @@ class RawLoader:
                     f"{column!r}. Nothing of it was loaded; leave one out in the settings."
                 )
         schema, name = raw_schema(stream.source), qualified(raw_schema(stream.source), stream.table)
-        existing = dict(
-            self._connection.execute(
-                "SELECT lower(column_name), data_type FROM duckdb_columns() "
-                "WHERE database_name = current_database() AND schema_name = $schema AND table_name = $table",
-                {"schema": schema, "table": stream.table},
-            ).fetchall()
-        )
+        try:
+            existing = {column.lower(): kind for column, kind in self._columns_of(name).items()}
+        except duckdb.CatalogException:  # there is no such table
+            existing = {}
         statements: list[str] = []
         if existing and stream.kind == "census":
             return
@@ -594,7 +594,14 @@ class RawLoader:
 
     def _guard(self, stream: RawStream, max_shrink: Decimal) -> None:
         name = qualified(raw_schema(stream.source), stream.table)
-        keys = idents(stream.key)
+        keys, seen = idents(stream.key), f"temp.main.{ident(self._seen_table(stream))}"
+        unnamed = self._connection.execute(
+            f"SELECT 1 FROM {name} AS t WHERE _run_id <> $run_id "
+            f"AND NOT EXISTS (SELECT 1 FROM {seen} AS s WHERE {_same('s', 't', stream.key)}) LIMIT 1",
+            {"run_id": self._load.run_id},
+        ).fetchone()
+        if unnamed is None:  # a list that names all that was known has not shrunk
+            return
         # An archived record that was live before is named, not missing; one archived long ago fills no gap.
         row = self._connection.execute(
             f"""
@@ -604,7 +611,7 @@ class RawLoader:
                 QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {LATEST_FIRST}) = 1),
             before AS (SELECT {keys} FROM latest WHERE live),
             seen AS (
-                SELECT {keys}, bool_or(live) AS live FROM temp.main.{ident(self._seen_table(stream))} GROUP BY ALL)
+                SELECT {keys}, bool_or(live) AS live FROM {seen} GROUP BY ALL)
             SELECT
                 (SELECT count(*) FROM before),
                 (SELECT count(*) FROM seen AS s
@@ -647,24 +654,23 @@ class RawLoader:
         self._seen.pop(stream.object, None)
         return done
 
-    def _payload(self, stream: RawStream, table: str) -> dict[str, str]:
-        """Columns of a raw table without the bookkeeping, in order; empty if there is no such table."""
+    def _columns_of(self, name: str) -> dict[str, str]:
+        """Columns of a table with their types, in order (duckdb_columns() goes through the whole catalog)."""
         return dict(
             self._connection.execute(
-                "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = current_database() "
-                "AND schema_name = $schema AND table_name = $table AND NOT list_contains($own, column_name) "
-                "ORDER BY column_index",
-                {"schema": raw_schema(stream.source), "table": table, "own": list(BOOKKEEPING)},
+                "SELECT name, type FROM pragma_table_info($name) ORDER BY cid", {"name": name}
             ).fetchall()
         )
 
+    def _payload(self, name: str) -> dict[str, str]:
+        """The same without the bookkeeping."""
+        return {column: kind for column, kind in self._columns_of(name).items() if column not in BOOKKEEPING}
+
     def _mark_losers(self, stream: RawStream, load: LoadContext) -> None:
         """A version with ``_merged_into`` for each record that a merge names as its loser and that has none yet."""
-        columns = self._payload(stream, stream.merges)
-        if not columns:
-            return
         schema = raw_schema(stream.source)
         name, merges = qualified(schema, stream.merges), qualified(schema, stream.table)
+        columns = self._payload(name)
         payload = idents(columns)
         scope = f"WHERE object = {literal(stream.merges)}" if "object" in stream.columns else ""
         self._connection.execute(
@@ -691,40 +697,43 @@ class RawLoader:
 
     def _tombstone(self, stream: RawStream, load: LoadContext, files: Sequence[LandedFile]) -> int:
         name = qualified(raw_schema(stream.source), stream.table)
-        columns = self._payload(stream, stream.table)
         keys = idents(stream.key)
         # What came in while the census was taken may have been made after its place in the list had gone by.
         before = min([load.run_id, *(file.run_id for file in files)])
         known = f"_run_id < {literal(before)}" if stream.kind == "census" else "true"
-        payload = idents(columns)
-        # Keys first: a window over every column costs as much as loading them did.
-        self._connection.execute(
+        # Keys first, and of them those that the list did not name: a window over every column and every record costs
+        # as much as loading them did.
+        row = self._connection.execute(
             f"""
             CREATE OR REPLACE TEMP TABLE gone AS
             WITH latest AS (
-                SELECT {keys}, {LIVE} AND {known} AND ({stream.snapshot_where or "true"}) AS _live FROM {name}
+                SELECT {keys}, {LIVE} AND {known} AND ({stream.snapshot_where or "true"}) AS _live FROM {name} AS t
+                WHERE NOT EXISTS (
+                    SELECT 1 FROM temp.main.{ident(self._seen_table(stream))} AS s
+                    WHERE {_same("s", "t", stream.key)})
                 QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {LATEST_FIRST}) = 1)
-            SELECT {keys} FROM latest AS l
-            WHERE _live AND NOT EXISTS (
-                SELECT 1 FROM temp.main.{ident(self._seen_table(stream))} AS s WHERE {_same("s", "l", stream.key)})
+            SELECT {keys} FROM latest WHERE _live
             """
-        )
-        row = self._connection.execute(
-            f"""
-            INSERT INTO {name} BY NAME
-            WITH gone AS (
-                SELECT {payload}, greatest(_changed_at, $observed) AS _changed_at,
-                    greatest(_changed_at, $observed) AS _deleted_at,
-                    NULL::TIMESTAMP AS _archived_at, NULL::VARCHAR AS _merged_into
-                FROM {name} AS t
-                WHERE EXISTS (SELECT 1 FROM temp.main.gone AS g WHERE {_same("g", "t", stream.key)})
-                QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {LATEST_FIRST}) = 1)
-            SELECT {payload}, _changed_at, greatest(_changed_at, $floor) AS _recorded_at,
-                _archived_at, _deleted_at, _merged_into, {_hash_of(columns)} AS _hash, $run_id AS _run_id
-            FROM gone
-            """,
-            {"observed": _observed(load.close), "floor": load.floor, "run_id": load.run_id},
         ).fetchone()
+        if row is not None and row[0]:
+            columns = self._payload(name)
+            payload = idents(columns)
+            self._connection.execute(
+                f"""
+                INSERT INTO {name} BY NAME
+                WITH gone AS (
+                    SELECT {payload}, greatest(_changed_at, $observed) AS _changed_at,
+                        greatest(_changed_at, $observed) AS _deleted_at,
+                        NULL::TIMESTAMP AS _archived_at, NULL::VARCHAR AS _merged_into
+                    FROM {name} AS t
+                    WHERE EXISTS (SELECT 1 FROM temp.main.gone AS g WHERE {_same("g", "t", stream.key)})
+                    QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {LATEST_FIRST}) = 1)
+                SELECT {payload}, _changed_at, greatest(_changed_at, $floor) AS _recorded_at,
+                    _archived_at, _deleted_at, _merged_into, {_hash_of(columns)} AS _hash, $run_id AS _run_id
+                FROM gone
+                """,
+                {"observed": _observed(load.close), "floor": load.floor, "run_id": load.run_id},
+            )
         self._connection.execute("DROP TABLE temp.main.gone")
         return int(row[0]) if row else 0
 
