@@ -362,9 +362,11 @@ class RawLoader:
         """The types as DuckDB spells them (``INT`` is ``INTEGER``)."""
         if not columns:
             return {}
-        select = ", ".join(f"NULL::{declared} AS {ident(name)}" for name, declared in columns.items())
+        declared = sorted(set(columns.values()))
+        select = ", ".join(f"NULL::{one}" for one in declared)
         rows = self._connection.execute(f"DESCRIBE SELECT {select}").fetchall()
-        return {row[0]: row[1] for row in rows}
+        spelled = dict(zip(declared, (row[1] for row in rows), strict=True))
+        return {name: spelled[one] for name, one in columns.items()}
 
     # One file
 
