@@ -85,7 +85,7 @@ _RECORD, _UNIT = "\x1e", "\x1f"
 _FIRST_RECORDED = "greatest(least(_created_at, _changed_at), $floor) AS _recorded_at"
 #: A file is appended without a comparison if the table holds at most so many times its records: the check afterwards
 #: looks at all keys.
-_FIRST_TIMES = 8
+_FIRST_TIMES = 32
 
 DEFINITION_NAME = "stream.definition"
 

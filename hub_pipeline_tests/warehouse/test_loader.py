@@ -179,7 +179,7 @@ def test_a_first_list_gives_the_same_rows_whether_its_files_are_compared_or_not(
     named = {record["id"] for file in files for record in file}
     gone = set(chance.sample(sorted(named), k=len(named) // 10))
     found = []
-    for times in (8, -1):
+    for times in (32, -1):
         monkeypatch.setattr(loader_module, "_FIRST_TIMES", times)
         folder = tmp_path / str(times)
         folder.mkdir()
