@@ -16,7 +16,7 @@ ROUNDS = 1
 
 @contextmanager
 def prepare(folder: Path, quick: bool) -> Iterator[str]:
-    """Serve the portal; smaller, because the reference holds all of it as objects."""
+    """Serve the portal; the reference holds all of it as objects, more than 1 GB."""
     with hubspot_run.portal(folder, 10_000 if quick else 200_000) as size:
         yield size
 
