@@ -3,7 +3,8 @@
 Besides the contract's columns a row of ``raw_billing.<table>`` has ``source`` (the folder), ``extra`` (JSON of the
 columns the contract does not know), ``_changed_at`` (since when it is true), ``_recorded_at`` (when it became known,
 settled rule 2), ``_deleted_at``, ``_absent`` (deleted because a full file left it out), ``_floor`` (of its load),
-``_hash`` of the content, ``_precedence`` (which of two statements on one instant holds: versions.precedence),
+``_hash`` of the content, ``_precedence`` (which of two statements on one instant holds: versions.precedence; with a ``+``
+it corrects what another version of that instant said),
 ``_file_no`` and ``_line`` (where it stands: raw_billing.files) and ``_run_id``.
 """
 
@@ -29,8 +30,14 @@ BOOKKEEPING = {
     "_run_id": "VARCHAR",
 }
 
+#: Whether a version is nobody's word: it corrects another one of the same instant after a late file.
+CORRECTION = "_precedence LIKE '%+'"
+
 #: Which version holds where several are true from one instant on. A deletion comes after a change of the same instant.
-NEWEST_FIRST = "_changed_at DESC, _recorded_at DESC, (_deleted_at IS NOT NULL AND NOT _absent) DESC, _precedence DESC, _line DESC"
+NEWEST_FIRST = (
+    "_changed_at DESC, _recorded_at DESC, "
+    f"(_deleted_at IS NOT NULL AND NOT _absent AND NOT {CORRECTION}) DESC, _precedence DESC, _line DESC"
+)
 
 _FILES = """
 CREATE TABLE IF NOT EXISTS raw_billing.files (
@@ -54,6 +61,17 @@ CREATE TABLE IF NOT EXISTS raw_billing.lists (
     table_name VARCHAR, source VARCHAR, extract_close TIMESTAMP, _precedence VARCHAR);
 COMMENT ON TABLE raw_billing.lists IS
 'Full files that were loaded, by the precedence with which they are believed.';
+CREATE TABLE IF NOT EXISTS raw_billing.listed (
+    table_name VARCHAR, source VARCHAR, record UBIGINT, _precedence VARCHAR, word UBIGINT, said VARCHAR);
+COMMENT ON TABLE raw_billing.listed IS
+'What each full file said of each record (hash of its key), where that differs from the full file before: word = hash of
+the row; said seen (a row without a time), timed, absent, or silent (unreadable).';
+CREATE TABLE IF NOT EXISTS raw_billing.retold (
+    table_name VARCHAR, source VARCHAR, record UBIGINT, _precedence VARCHAR, word UBIGINT);
+COMMENT ON TABLE raw_billing.retold IS 'Rows of deltas that an earlier loaded file had told already.';
+CREATE TABLE IF NOT EXISTS raw_billing.contested (
+    table_name VARCHAR, source VARCHAR, record UBIGINT, changed_at TIMESTAMP);
+COMMENT ON TABLE raw_billing.contested IS 'Times of which files tell different rows of one record.';
 CREATE TABLE IF NOT EXISTS raw_billing.currencies (currency VARCHAR PRIMARY KEY, exponent INTEGER);
 COMMENT ON TABLE raw_billing.currencies IS 'ISO 4217: decimals of each currency.';
 """
