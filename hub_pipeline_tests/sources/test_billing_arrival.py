@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -198,7 +199,7 @@ def arrivals(draw: st.DrawFn, most: int) -> tuple[list[File], list[int], list[bo
                 )
                 lines.setdefault((record, changed), line)
         readable = {line.record for line in lines.values() if line.content is not None}
-        kept = tuple(l for l in lines.values() if l.content is not None or l.record not in readable)
+        kept = tuple(x for x in lines.values() if x.content is not None or x.record not in readable)
         day = FIRST + timedelta(days=draw(st.integers(0, DAYS - 1)))
         files.append(File(day, kind, number, kept))
     arrival = draw(st.permutations(range(len(files))))
@@ -284,7 +285,7 @@ def test_full_files_that_shrink_too_much_delete_little_in_any_order_and_say_the_
         billing = BillingFolder(Path(data))
         put_lists(billing, sizes, list(arrival), accept_shrink=False)
         days = [n for n in listed(billing, len(sizes)) if n]
-        assert all(after >= 0.8 * before for before, after in zip(days, days[1:], strict=False))
+        assert all(after >= 0.8 * before for before, after in pairwise(days))
         billing.run(accept_shrink=True)
         assert listed(billing, len(sizes)) == sizes
         billing.close()

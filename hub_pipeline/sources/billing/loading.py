@@ -344,13 +344,13 @@ class _Files:
         if row is not None or not self._records.is_dir():
             return list(extracts)
 
-        def first_known(extract: Extract) -> datetime:
+        def first_known(extract: Extract) -> tuple[bool, str]:
+            """New files after all others; a file without a floor was there before the first day was published."""
             try:
                 floors = self._recorded_floors(extract, sha256(extract.path)[0])
             except RejectedFileError:
-                return datetime.max
-            known = [datetime.min if f is None else datetime.fromisoformat(f) for f in floors.values()]
-            return max(known, default=datetime.max)
+                floors = {}
+            return not floors, max((floor or "" for floor in floors.values()), default="")
 
         return sorted(extracts, key=first_known)
 
