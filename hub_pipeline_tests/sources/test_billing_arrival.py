@@ -213,7 +213,7 @@ SLOW = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 @pytest.mark.parametrize("shape", [CUSTOMERS, ANSWERS], ids=lambda shape: shape.table)
 @given(arrivals(most=4))
-@settings(SLOW, max_examples=12, derandomize=True, phases=[Phase.generate])
+@settings(SLOW, max_examples=5, derandomize=True, phases=[Phase.generate])
 def test_files_that_contradict_each_other_say_the_same_in_whatever_order_they_arrive(
     shape: Shape, told: tuple[list[File], list[int], list[bool], list[int]]
 ) -> None:
@@ -256,7 +256,7 @@ def listed(billing: BillingFolder, days: int) -> list[int]:
         lambda sizes: st.tuples(st.just(sizes), st.permutations(range(len(sizes))))
     )
 )
-@settings(SLOW, max_examples=12, derandomize=True, phases=[Phase.generate])
+@settings(SLOW, max_examples=5, derandomize=True, phases=[Phase.generate])
 def test_full_files_that_shrink_little_by_little_are_all_believed_in_whatever_order_they_arrive(
     told: tuple[list[int], list[int]],
 ) -> None:
@@ -276,7 +276,7 @@ def test_full_files_that_shrink_little_by_little_are_all_believed_in_whatever_or
         lambda sizes: st.tuples(st.just(sizes), st.permutations(range(len(sizes))))
     )
 )
-@settings(SLOW, max_examples=12, derandomize=True, phases=[Phase.generate])
+@settings(SLOW, max_examples=5, derandomize=True, phases=[Phase.generate])
 def test_full_files_that_shrink_too_much_delete_little_in_any_order_and_say_the_same_once_accepted(
     told: tuple[list[int], list[int]],
 ) -> None:

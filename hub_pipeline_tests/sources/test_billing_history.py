@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import hub_pipeline
+from hub_pipeline.errors import WarehouseError
 from hub_pipeline_tests.sources.billing_folder import ITEMS, SUBSCRIPTIONS, BillingFolder
 from hub_pipeline_tests.sources.billing_marts import build_billing
 
@@ -355,3 +356,14 @@ def test_a_rate_keeps_its_eighteen_decimals_and_the_product_is_rounded_to_cents_
     build_billing(billing, date(2026, 10, 31), "organisation_daily")
     assert billing.rows("SELECT DISTINCT rate FROM staging.fx_rates") == [(Decimal(rate),)]
     assert billing.rows("SELECT mrr FROM marts.organisation_daily") == [(Decimal(mrr),)]
+
+
+def test_a_build_file_of_an_earlier_version_is_refused_before_anything_is_believed(
+    billing: BillingFolder,
+) -> None:
+    billing.put(full("2026-10-01"), [SUBSCRIPTIONS, "s1,c1,active,USD,2026-01-01,"])
+    billing.run()
+    billing.connection.execute("DROP TABLE raw_billing.listed")
+    with pytest.raises(WarehouseError, match="hub-pipeline rebuild"):
+        billing.run()
+    assert in_force(billing, date(2026, 10, 2)) == {"s1": "active"}

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import duckdb
 
+from hub_pipeline.errors import WarehouseError
 from hub_pipeline.sources.billing.contract import Table, contract, currencies
 from hub_pipeline.sources.billing.identity import ensure_identity
+from hub_pipeline.warehouse import ledger
 from hub_pipeline.warehouse.sql import ident, idents, literal
 
 #: Columns of every table behind those of the contract.
@@ -83,14 +85,33 @@ def columns(table: Table) -> list[str]:
 
 
 def ensure(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create what is missing, so that models can read empty tables where billing is not configured."""
+    """Create what is missing, so that models can read empty tables where billing is not configured.
+
+    Raises:
+        WarehouseError: full files were loaded by a version that did not keep what they said (raw_billing.listed).
+    """
     connection.execute("CREATE SCHEMA IF NOT EXISTS raw_billing")
+    _refuse_older(connection)
     connection.execute(_FILES)
     codes = ", ".join(f"({literal(c)}, {e})" for e, group in currencies().items() for c in group)
     connection.execute(f"INSERT OR IGNORE INTO raw_billing.currencies VALUES {codes}")
     for table in contract().values():
         _ensure_table(connection, table)
     ensure_identity(connection)
+
+
+def _refuse_older(connection: duckdb.DuckDBPyConnection) -> None:
+    """Without the words of the full files loaded before, a late file would take every record for deleted."""
+    found = connection.execute(
+        "SELECT list(table_name) FROM duckdb_tables() WHERE schema_name = 'raw_billing' AND table_name IN ('lists', 'listed')"
+    ).fetchone()
+    if found is None or found[0] != ["lists"]:
+        return
+    if connection.execute("SELECT 1 FROM raw_billing.lists LIMIT 1").fetchone() is not None:
+        raise WarehouseError(
+            "The build file holds billing extracts that an earlier version loaded without keeping what each full file "
+            f"said. Nothing was changed. {ledger.REBUILD}"
+        )
 
 
 def _ensure_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
