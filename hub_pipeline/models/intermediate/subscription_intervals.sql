@@ -152,7 +152,7 @@ rates AS (
     QUALIFY
         row_number() OVER (PARTITION BY currency ORDER BY valid_from DESC, recorded_at DESC) = 1
     UNION ALL
-    SELECT $reporting_currency AS currency, CAST(1 AS DECIMAL(18, 8)) AS rate
+    SELECT $reporting_currency AS currency, CAST(1 AS DECIMAL(30, 18)) AS rate
 ),
 factors AS (
     SELECT 'month' AS billing_interval, 1 AS numerator, 1 AS denominator
@@ -193,7 +193,7 @@ SELECT
     m.mrr_native,
     CASE
         WHEN m.mrr_native = 0 THEN CAST(0 AS DECIMAL(18, 2))
-        ELSE CAST(round(m.mrr_native * CAST(r.rate AS DECIMAL(18, 8)), 2) AS DECIMAL(18, 2))
+        ELSE converted(m.mrr_native, r.rate)
     END AS mrr,
     m.is_running,
     coalesce(
