@@ -204,8 +204,9 @@ def _colliding(random: Random, as_of: date, zone: ZoneInfo) -> dict[str, list[Ro
         },
         "users": lambda: {
             "user_id": pick("u", 3),
+            "name": pick("name"),
             "role": random.choice(("csm", "support")),
-            "is_active": True,
+            "is_active": random.random() < 0.7,
         },
         "deals": lambda: {
             "deal_id": pick("d"),
@@ -254,7 +255,36 @@ def _colliding(random: Random, as_of: date, zone: ZoneInfo) -> dict[str, list[Ro
         found["org_merges"].append(
             {"loser_org_id": loser, "winner_org_id": winner, "merged_at": at(), "recorded_at": at()}
         )
+    for table, row in _renewing(as_of):
+        found[table].append(row)
     return found
+
+
+def _renewing(as_of: date) -> Iterator[tuple[str, Row]]:
+    """A renewal with a clean amount, whose stage is given another probability the day after."""
+
+    def day(number: int) -> str:
+        return (as_of + timedelta(number)).isoformat()
+
+    known: Row = {
+        "org_id": "renewing",
+        "subscription_id": "renewing",
+        "plan": "enterprise",
+        "currency": "USD",
+    }
+    known["recorded_at"] = day(-60) + "T00:00:00Z"
+    contract: Row = {"billing_interval": "year", "seats": 50, "amount": "12000", "status": "active"}
+    yield "subscription_versions", known | contract | {"effective_at": day(-300), "term_end": day(60)}
+    deal: Row = {"deal_id": "renewing", "pipeline": "post_sales", "deal_type": "renewal", "stage": "signing"}
+    yield "deals", known | deal | {"status": "open", "amount": "1000", "close_date": day(60)}
+    for probability, recorded in (("0.3", day(-60)), ("0.9", day(2))):
+        stage: Row = {
+            "pipeline": "post_sales",
+            "stage": "signing",
+            "probability": probability,
+            "status": "open",
+        }
+        yield "stages", stage | {"recorded_at": recorded + "T00:00:00Z"}
 
 
 MARTS = tuple(model.table for model in catalog().layer("marts"))
@@ -414,7 +444,7 @@ def _looking_ahead(name: str, number: int) -> Catalog:
 @cache
 def _loaded(number: int) -> tuple[History, duckdb.DuckDBPyConnection, Answers]:
     """A history, a connection with all of it, and the answers from what was known."""
-    history = _history(number, PLACES[number % len(PLACES)], 0, companies=100)
+    history = _history(number, PLACES[number % len(PLACES)], 0)
     connection = build_world(
         history.world, history.as_of.isoformat(), history.known_at.isoformat(), history.settings
     )
