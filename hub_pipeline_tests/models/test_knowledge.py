@@ -261,7 +261,7 @@ def _colliding(random: Random, as_of: date, zone: ZoneInfo) -> dict[str, list[Ro
 
 
 def _renewing(as_of: date) -> Iterator[tuple[str, Row]]:
-    """A renewal with a clean amount, whose stage is given another probability the day after."""
+    """A renewal whose stage is given another meaning, and a conversation whose first message is learnt, later."""
 
     def day(number: int) -> str:
         return (as_of + timedelta(number)).isoformat()
@@ -277,14 +277,16 @@ def _renewing(as_of: date) -> Iterator[tuple[str, Row]]:
     yield "subscription_versions", known | contract | {"effective_at": day(-300), "term_end": day(60)}
     deal: Row = {"deal_id": "renewing", "pipeline": "post_sales", "deal_type": "renewal", "stage": "signing"}
     yield "deals", known | deal | {"status": "open", "amount": "1000", "close_date": day(60)}
-    for probability, recorded in (("0.3", day(-60)), ("0.9", day(2))):
-        stage: Row = {
-            "pipeline": "post_sales",
-            "stage": "signing",
-            "probability": probability,
-            "status": "open",
-        }
-        yield "stages", stage | {"recorded_at": recorded + "T00:00:00Z"}
+    yield "deals", known | deal | {"deal_id": "without status", "deal_type": "upsell", "amount": "2000"}
+    early, late = {"recorded_at": day(-60) + "T00:00:00Z"}, {"recorded_at": day(2) + "T00:00:00Z"}
+    stage: Row = {"pipeline": "post_sales", "stage": "signing"}
+    yield "stages", stage | {"probability": "0.3", "status": "open"} | early
+    yield "stages", stage | {"probability": "0.9", "status": "lost"} | late
+    talk: Row = {"conversation_id": "renewing"}
+    part: Row = talk | {"author_type": "contact"}
+    yield "conversations", talk | {"org_id": "renewing"} | early
+    yield "conversation_parts", part | {"part_number": 2, "created_at": day(-1)} | early
+    yield "conversation_parts", part | {"part_number": 1, "created_at": day(-2)} | late
 
 
 MARTS = tuple(model.table for model in catalog().layer("marts"))
