@@ -141,6 +141,38 @@ def _colliding(random: Random, as_of: date, zone: ZoneInfo) -> dict[str, list[Ro
             "seats": 10,
             "amount": maybe(lambda: "900"),
         },
+        "crm_subscriptions": lambda: {
+            "org_id": org(),
+            "amount": maybe(lambda: "600", 0.8),
+            "billing_interval": random.choice(("month", "year")),
+            "currency": random.choice(("USD", "EUR")),
+            "status": random.choice(("active", "active", "canceled")),
+            "effective_at": at(),
+            "cancel_at": maybe(at, 0.2),
+        },
+        "invoices": lambda: {
+            "invoice_id": pick("i"),
+            "org_id": org(),
+            "subscription_id": maybe(lambda: pick("s", 14)),
+            "status": random.choice(("open", "paid", "paid", "draft", "void")),
+            "currency": random.choice(("USD", "EUR")),
+            "total": random.choice(("100", "250.5")),
+            "tax": maybe(lambda: "10"),
+            "created_at": at(),
+            "period_start": maybe(lambda: (as_of - timedelta(15)).isoformat()),
+            "period_end": (as_of + timedelta(15)).isoformat(),
+            "is_deleted": random.random() < 0.1,
+        },
+        "invoice_lines": lambda: {
+            "invoice_id": pick("i"),
+            "line_id": pick("l", 2),
+            "subscription_id": maybe(lambda: pick("s", 14), 0.8),
+            "amount": random.choice(("100", "55.55", "-20")),
+            "is_proration": random.random() < 0.2,
+            "period_start": (as_of - timedelta(random.choice((0, 29, 180)))).isoformat(),
+            "period_end": (as_of + timedelta(random.choice((1, 30, 185)))).isoformat(),
+            "created_at": maybe(at, 0.3),
+        },
         "contacts": lambda: {
             "contact_id": pick("c"),
             "email": f"{pick('c')}@x.io",
@@ -246,6 +278,7 @@ def _colliding(random: Random, as_of: date, zone: ZoneInfo) -> dict[str, list[Ro
         "deal_close_dates": 40,
         "deal_stages": 40,
         "engagements": 40,
+        "invoice_lines": 30,
     }
     found = {
         table: [make() | {"recorded_at": at()} for _ in range(counts.get(table, 12))]
