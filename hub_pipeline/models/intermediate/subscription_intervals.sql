@@ -14,7 +14,7 @@ description: >
   all days, so that a change over time is never a change of the exchange rate. Without a rate it is NULL.
   A CRM contract with an amount is a running subscription named contract:<org_id>:<day of valid_from>, its plan is the
   contract's kind, its term ends at term_end, else at valid_to. Its valid_to is the end of a term and not a
-  cancellation: cancel_at stays empty.
+  cancellation: cancel_at stays empty. A contract whose end is not after its start never held and has no row.
 grain: [subscription_id, valid_from]
 columns:
   subscription_id: {type: VARCHAR, meaning: "subscription, or contract:<org_id>:<day>", not_null: true}
@@ -121,7 +121,7 @@ all_versions AS (
         recorded_at,
         'crm_contract' AS source_kind
     FROM latest_contracts
-    WHERE amount IS NOT NULL
+    WHERE amount IS NOT NULL AND (valid_to IS NULL OR valid_to > valid_from)
 ),
 followed AS (
     SELECT
