@@ -13,7 +13,14 @@ from rich.table import Table
 
 from benchmarks.harness import Result, run
 
-HUBSPOT = ("hubspot", "hubspot_client", "hubspot_limited", "hubspot_changes", "hubspot_dagster")
+HUBSPOT = (
+    "hubspot",
+    "hubspot_million",
+    "hubspot_client",
+    "hubspot_limited",
+    "hubspot_changes",
+    "hubspot_dagster",
+)
 #: In the order of the table; each is a module of this package.
 BENCHMARKS = ("loader", *HUBSPOT, "intercom", "billing", "ledger", "models", "orchestration")
 

@@ -12,12 +12,20 @@ CREATE OR REPLACE TEMPORARY MACRO start_of(d, tz) AS
     (CAST(CAST(d AS DATE) AS TIMESTAMP) AT TIME ZONE tz) AT TIME ZONE 'UTC';
 CREATE OR REPLACE TEMPORARY MACRO close_of(d, tz) AS
     (CAST(CAST(d AS DATE) + 1 AS TIMESTAMP) AT TIME ZONE tz) AT TIME ZONE 'UTC';
+CREATE OR REPLACE TEMPORARY MACRO converted(amount, rate) AS
+    CAST(
+        round(
+            CAST(amount AS DECIMAL(18,2)) * CAST(floor(rate) AS DECIMAL(12,0))
+            + CAST(amount AS DECIMAL(18,2)) * CAST(rate - floor(rate) AS DECIMAL(18,18)),
+            2
+        ) AS DECIMAL(18,2)
+    );
 CREATE OR REPLACE TEMPORARY MACRO counted(n, noun) AS
     CAST(n AS VARCHAR) || ' ' || noun || CASE WHEN abs(n) = 1 THEN '' ELSE 's' END;
 CREATE OR REPLACE TEMPORARY MACRO part_in_cents(amount, numerator, denominator) AS
     CAST(
         sign(amount) * CAST(
-            (2 * CAST(abs(amount) * 10000 AS HUGEINT) * numerator + 100 * denominator) // (200 * denominator) AS BIGINT
+            (2 * CAST(CAST(abs(amount) AS DECIMAL(28,4)) * 10000 AS HUGEINT) * numerator + 100 * denominator) // (200 * denominator) AS BIGINT
         ) * CAST(0.01 AS DECIMAL(3, 2)) AS DECIMAL(18, 2)
     );
 CREATE OR REPLACE TEMPORARY MACRO whole_months(a, b) AS
@@ -40,6 +48,8 @@ def create_macros(connection: duckdb.DuckDBPyConnection) -> None:
     ``part_in_cents(amount, n, d)`` is amount * n / d half-up to cents, in whole numbers: a half cent is never lost in a
     binary fraction; amounts have up to 4 decimals, n and d are whole. ``whole_months(a, b)`` are the months from day a to
     day b, NULL unless they are whole: b is on the day of the month of a, or at the end of a month that is shorter.
+    ``converted(amount, rate)`` the amount in the reporting currency, rounded to cents once: exact with a rate of 12 digits
+    and 18 decimals, because whole and fraction are multiplied apart (38 digits hold neither product together);
     ``counted(n, noun)`` a number with its noun, '1 seat' or '2 seats'; NULL without a number. Views of schema hub cannot
     use them: whoever opens the published file does not have them.
     """

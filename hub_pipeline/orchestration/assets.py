@@ -33,7 +33,7 @@ _NOBODY_ERASED = dg.AssetCheckSpec(
 )
 
 #: What a raw table is called in SQL beside its own name.
-_VIEWS = ("_current", "_mapped", "_versions", "_changes", "_timeline", "_nps")
+_VIEWS = ("_current", "_mapped", "_versions", "_changes", "_timeline", "_nps", "_unread")
 
 #: A source that is down is tried again after one, then two minutes; `HubRun.boundary` says what is transient.
 RETRY = dg.RetryPolicy(max_retries=2, delay=60, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)

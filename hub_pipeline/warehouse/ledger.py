@@ -174,11 +174,11 @@ def create(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(_TABLES)
         connection.execute("INSERT INTO _ledger.schema_version VALUES ($v)", {"v": SCHEMA_VERSION})
         connection.execute("INSERT INTO _ledger.lock VALUES (0, NULL, 0, $id)", {"id": uuid.uuid4().hex})
+        ensure_published_schema(connection)
         connection.execute("COMMIT")
     except BaseException:
         _rollback(connection)
         raise
-    ensure_published_schema(connection)
 
 
 def _upgrade(connection: duckdb.DuckDBPyConnection, version: int) -> None:
@@ -273,12 +273,11 @@ def verify(connection: duckdb.DuckDBPyConnection, state_path: Path) -> None:
 
 def current_state(connection: duckdb.DuckDBPyConnection) -> State:
     """The state as the build file itself has it."""
-    row = connection.execute(
-        "SELECT l.database_id, l.commits, l.token, max(p.as_of), max(p.close) "
-        "FROM _ledger.lock AS l LEFT JOIN _ledger.publishes AS p ON TRUE GROUP BY ALL"
-    ).fetchone()
-    assert row is not None, "the ledger always has its one lock row"
-    return State(*row)
+    lock = connection.execute("SELECT database_id, commits, token FROM _ledger.lock").fetchone()
+    published = connection.execute("SELECT max(as_of), max(close) FROM _ledger.publishes").fetchone()
+    assert lock is not None, "the ledger always has its one lock row"
+    assert published is not None, "an aggregate always has its one row"
+    return State(*lock, *published)
 
 
 def mirror(connection: duckdb.DuckDBPyConnection, state_path: Path) -> None:
@@ -501,15 +500,19 @@ def record_stream(
     data_through: datetime | None,
 ) -> None:
     """Write how a stream of a run ended; part of the caller's transaction. The last word of a run replaces."""
+    key = {"source": result.source, "object": result.object, "run_id": run_id}
+    before = connection.execute(
+        "SELECT 1 FROM _ledger.streams WHERE source = $source AND object = $object AND run_id = $run_id", key
+    ).fetchone()
     connection.execute(
-        "INSERT OR REPLACE INTO _ledger.streams BY NAME SELECT $source AS source, $object AS object, "
+        # To replace takes several times the planning of an INSERT, and is rarely needed.
+        f"INSERT {'' if before is None else 'OR REPLACE'} INTO _ledger.streams BY NAME "
+        "SELECT $source AS source, $object AS object, "
         "$run_id AS run_id, $as_of AS as_of, $status AS status, $records AS records, $inserted AS inserted, "
         "$deleted AS deleted, $quarantined AS quarantined, $requests AS requests, $seconds AS seconds, "
         "$message AS message, $data_through AS data_through, $now AS finished_at, $state AS state",
         {
-            "source": result.source,
-            "object": result.object,
-            "run_id": run_id,
+            **key,
             "as_of": as_of,
             "status": result.status,
             "records": result.records,

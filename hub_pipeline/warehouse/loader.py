@@ -81,6 +81,12 @@ MEMORY_BASE, MEMORY_FOR_THREAD = 128 * 1024**2, 48 * 1024**2
 #: ASCII's record and unit separators.
 _RECORD, _UNIT = "\x1e", "\x1f"
 
+#: When a version that is the first of its key was recorded (settled rule 2).
+_FIRST_RECORDED = "greatest(least(_created_at, _changed_at), $floor) AS _recorded_at"
+#: A file is appended without a comparison if the table holds at most so many times its records: the check afterwards
+#: looks at all keys.
+_FIRST_TIMES = 32
+
 DEFINITION_NAME = "stream.definition"
 
 
@@ -109,6 +115,9 @@ class RawLoader:
         self._ensured: set[RawStreamKey] = set()
         self._seen: dict[str, set[Path]] = {}
         self._caught_up: set[Path] = set()
+        self._memory: tuple[int, int] | None = None
+        self._yields: dict[str, frozenset[str]] = {}
+        self._first: dict[str, str] = {}  # table of seen keys -> run whose keys are yet to be noted there
 
     def ensure_tables(self, stream: RawStream) -> None:
         """Create the stream's tables and ``_current`` views, or add the columns that are new.
@@ -159,12 +168,31 @@ class RawLoader:
         if file.run_id != self._load.run_id:
             _verify_content(file)
         self._write_definition(stream, file)
+        try:
+            inserted = self._commit_file(stream, file, first=True)
+        except _KnownKeysError:
+            inserted = self._commit_file(stream, file, first=False)
+        crash_point("raw.commit.after")
+        self._seen.setdefault(stream.object, set()).add(file.path)
+        return inserted
+
+    def _commit_file(self, stream: RawStream, file: LandedFile, *, first: bool) -> int:
+        """The transaction of `load_file`.
+
+        Args:
+            stream: the stream.
+            file: the file.
+            first: append first versions without a copy and a comparison, where the table allows it.
+
+        Raises:
+            _KnownKeysError: it did not; nothing was kept.
+        """
         inserted = 0
         with ledger.transaction(self._connection, self._fence):
-            self._read_landed(stream, file)
+            if not _is_line_by_line(stream):
+                self._count_lines(stream, file)
             for one in (stream, *stream.also):
-                inserted += self._append(one, file)
-            self._forget_landed()
+                inserted += self._append(one, _lines_of(stream, one, file), file, first=first)
             self._connection.execute(
                 "INSERT INTO _ledger.files VALUES ($source, $object, $run_id, $file, $sha256, $records, $inserted, "
                 "$as_of, $close, $floor, $loaded_by, $now)",
@@ -181,8 +209,6 @@ class RawLoader:
                 },
             )
             crash_point("raw.commit")
-        crash_point("raw.commit.after")
-        self._seen.setdefault(stream.object, set()).add(file.path)
         return inserted
 
     def load_missing(self, stream: RawStream) -> int:
@@ -264,7 +290,9 @@ class RawLoader:
     @contextmanager
     def _bounded(self) -> Iterator[None]:
         """Memory that does not grow with the number of records: DuckDB keeps what it has read up to its limit."""
-        before, bound = self._memory_limits()
+        if self._memory is None:
+            self._memory = self._memory_limits()
+        before, bound = self._memory
         if bound >= before:
             yield
             return
@@ -297,13 +325,10 @@ class RawLoader:
                     f"{column!r}. Nothing of it was loaded; leave one out in the settings."
                 )
         schema, name = raw_schema(stream.source), qualified(raw_schema(stream.source), stream.table)
-        existing = dict(
-            self._connection.execute(
-                "SELECT lower(column_name), data_type FROM duckdb_columns() "
-                "WHERE database_name = current_database() AND schema_name = $schema AND table_name = $table",
-                {"schema": schema, "table": stream.table},
-            ).fetchall()
-        )
+        try:
+            existing = {column.lower(): kind for column, kind in self._columns_of(name).items()}
+        except duckdb.CatalogException:  # there is no such table
+            existing = {}
         statements: list[str] = []
         if existing and stream.kind == "census":
             return
@@ -337,72 +362,62 @@ class RawLoader:
         """The types as DuckDB spells them (``INT`` is ``INTEGER``)."""
         if not columns:
             return {}
-        select = ", ".join(f"NULL::{declared} AS {ident(name)}" for name, declared in columns.items())
+        declared = sorted(set(columns.values()))
+        select = ", ".join(f"NULL::{one}" for one in declared)
         rows = self._connection.execute(f"DESCRIBE SELECT {select}").fetchall()
-        return {row[0]: row[1] for row in rows}
+        spelled = dict(zip(declared, (row[1] for row in rows), strict=True))
+        return {name: spelled[one] for name, one in columns.items()}
 
     # One file
 
-    def _read_landed(self, stream: RawStream, file: LandedFile) -> None:
-        """Make ``landed``, the lines of a file: read once if several streams need it, else by the one that does."""
-        columns: dict[str, str] = {}
-        for one in (stream, *stream.also):
-            for key, declared in one.json_columns.items():
-                if columns.setdefault(key, declared) != declared:
-                    raise ValueError(f"the streams of {stream.object} read {key!r} as two types")
-        lines = (
-            f"SELECT * FROM read_json({literal(glob_escape(str(file.path)))}, columns = {struct_literal(columns)}, "
-            "format = 'newline_delimited', compression = 'zstd')"
-        )
-        if not stream.also and stream.from_clause == RawStream.from_clause:
-            self._connection.execute(f"CREATE OR REPLACE TEMP VIEW landed AS {lines}")
-            return
+    def _count_lines(self, stream: RawStream, file: LandedFile) -> None:
         try:
-            self._connection.execute(f"CREATE OR REPLACE TEMP TABLE landed AS {lines}")
+            row = self._connection.execute(
+                f"SELECT count(*) FROM ({_lines_of(stream, stream, file)})"
+            ).fetchone()
         except duckdb.InvalidInputException as error:
             raise _bad_line(file, error) from error
-        row = self._connection.execute("SELECT count(*) FROM temp.main.landed").fetchone()
         _check_count(file, int(row[0]) if row else 0)
 
-    def _forget_landed(self) -> None:
-        kind = self._connection.execute(
-            "SELECT 'TABLE' FROM duckdb_tables() WHERE temporary AND table_name = 'landed' "
-            "UNION ALL SELECT 'VIEW' FROM duckdb_views() WHERE temporary AND view_name = 'landed'"
-        ).fetchone()
-        if kind is not None:
-            self._connection.execute(f"DROP {kind[0]} temp.main.landed")
+    def _dated(self, stream: RawStream, lines: str, file: LandedFile) -> tuple[str, dict[str, Any]]:
+        """A SELECT of the lines with change time and hash, and its parameters.
 
-    def _incoming(self, stream: RawStream, file: LandedFile) -> str:
-        """Make ``temp.main.incoming``: one row for each key and change time of the file; returns its columns."""
-        inner = f"SELECT {stream.select} FROM {stream.from_clause}"
-        yielded = {row[0].lower() for row in self._connection.execute(f"DESCRIBE {inner}").fetchall()}
+        Columns: those of the stream, `_OPTIONAL`, ``_own`` (the change time that the record itself has) and ``_hash``.
+        """
+        inner = f"WITH landed AS NOT MATERIALIZED ({lines}) SELECT {stream.select} FROM {stream.from_clause}"
+        kind = f"{stream.object} {stream.select} {stream.from_clause}"
+        if kind not in self._yields:
+            described = self._connection.execute(f"DESCRIBE {inner}").fetchall()
+            self._yields[kind] = frozenset(row[0].lower() for row in described)
         optional = ", ".join(
             f"{ident(name)}::{declared} AS {ident(name)}"
-            if name in yielded
+            if name in self._yields[kind]
             else f"NULL::{declared} AS {ident(name)}"
             for name, declared in _OPTIONAL.items()
         )
         payload = ", ".join(f"{ident(c)}::{t} AS {ident(c)}" for c, t in stream.columns.items())
+        sql = f"""
+            WITH selected AS ({inner}),
+            typed AS (SELECT {payload}, {optional} FROM selected),
+            dated AS (
+                SELECT *,
+                    greatest(
+                        CASE WHEN _changed_at <= $horizon THEN _changed_at END,
+                        CASE WHEN _archived_at <= $horizon THEN _archived_at END,
+                        CASE WHEN _deleted_at <= $horizon THEN _deleted_at END) AS _own,
+                    {_hash_of(stream.columns)} AS _hash
+                FROM typed)
+            SELECT * REPLACE (coalesce(_own, $observed) AS _changed_at) FROM dated
+        """
         horizon = max(file.written_at, file.close) + timedelta(days=1)
+        return sql, {"horizon": horizon, "observed": _observed(file.close)}
+
+    def _incoming(self, stream: RawStream, lines: str, file: LandedFile) -> str:
+        """Make ``temp.main.incoming``: one row for each key and change time of the file; returns its columns."""
+        dated, parameters = self._dated(stream, lines, file)
         keys = idents(stream.key)
         try:
-            self._connection.execute(
-                f"""
-                CREATE OR REPLACE TEMP TABLE incoming AS
-                WITH selected AS ({inner}),
-                typed AS (SELECT {payload}, {optional} FROM selected),
-                dated AS (
-                    SELECT *,
-                        greatest(
-                            CASE WHEN _changed_at <= $horizon THEN _changed_at END,
-                            CASE WHEN _archived_at <= $horizon THEN _archived_at END,
-                            CASE WHEN _deleted_at <= $horizon THEN _deleted_at END) AS _own,
-                        {_hash_of(stream.columns)} AS _hash
-                    FROM typed)
-                SELECT * REPLACE (coalesce(_own, $observed) AS _changed_at) FROM dated
-                """,
-                {"horizon": horizon, "observed": _observed(file.close)},
-            )
+            self._connection.execute(f"CREATE OR REPLACE TEMP TABLE incoming AS {dated}", parameters)
         except duckdb.InvalidInputException as error:
             raise _bad_line(file, error) from error
         missing = " OR ".join(f"{ident(k)} IS NULL" for k in stream.key)
@@ -410,7 +425,7 @@ class RawLoader:
             f"SELECT count(*), count(*) FILTER (WHERE {missing}) FROM temp.main.incoming"
         ).fetchone()
         assert row is not None, "an aggregate always has its one row"
-        if stream.from_clause == RawStream.from_clause:
+        if _is_line_by_line(stream):
             _check_count(file, int(row[0]))
         if row[1]:
             raise DataRefusedError(
@@ -426,13 +441,15 @@ class RawLoader:
                 "CREATE OR REPLACE TEMP TABLE incoming AS SELECT * FROM temp.main.incoming QUALIFY row_number() OVER "
                 f"(PARTITION BY {keys}, _changed_at ORDER BY {LIVE} DESC, _hash DESC) = 1"
             )
-        return ", ".join(ident(c) for c in stream.columns)
+        return idents(stream.columns)
 
-    def _append(self, stream: RawStream, file: LandedFile) -> int:
-        columns = self._incoming(stream, file)
+    def _append(self, stream: RawStream, lines: str, file: LandedFile, *, first: bool) -> int:
         name = qualified(raw_schema(stream.source), stream.table)
+        if first and self._may_be_first(stream, file, name):
+            return self._append_first(stream, lines, file, name)
+        columns = self._incoming(stream, lines, file)
         if _names_all(stream):
-            self._note_seen(stream)
+            self._note_seen(stream, "temp.main.incoming")
         if stream.kind == "events":
             inserted = self._append_events(stream, file, columns, name)
         elif stream.kind == "versions":
@@ -441,6 +458,43 @@ class RawLoader:
             inserted = 0
         self._connection.execute("DROP TABLE temp.main.incoming")
         return inserted
+
+    def _may_be_first(self, stream: RawStream, file: LandedFile, name: str) -> bool:
+        """Whether all that a table holds may be other records of the list that this file is of."""
+        if stream.kind != "versions" or not _is_line_by_line(stream):
+            return False
+        other = self._connection.execute(
+            f"SELECT 1 FROM {name} WHERE _run_id <> $run_id LIMIT 1", {"run_id": file.run_id}
+        ).fetchone()
+        row = self._connection.execute(f"SELECT count(*) FROM {name}").fetchone()
+        return other is None and row is not None and row[0] <= _FIRST_TIMES * file.records
+
+    def _append_first(self, stream: RawStream, lines: str, file: LandedFile, name: str) -> int:
+        """Append a file whose records the warehouse does not know, straight from its lines.
+
+        Nearly every file of a first full list is one. Whether it was is seen afterwards, by the keys alone.
+
+        Raises:
+            _KnownKeysError: a record is there already, is in the file twice, or cannot be used.
+        """
+        dated, parameters = self._dated(stream, lines, file)
+        try:
+            row = self._connection.execute(
+                f"INSERT INTO {name} BY NAME SELECT {idents(stream.columns)}, _changed_at, {_FIRST_RECORDED}, "
+                f"_archived_at, _deleted_at, _merged_into, _hash, $run_id AS _run_id FROM ({dated})",
+                {**parameters, "floor": file.floor, "run_id": file.run_id},
+            ).fetchone()
+        except duckdb.InvalidInputException as error:
+            raise _bad_line(file, error) from error
+        missing = " OR ".join(f"{ident(k)} IS NULL" for k in stream.key)
+        unfit = self._connection.execute(
+            f"SELECT 1 FROM {name} GROUP BY {idents(stream.key)} HAVING count(*) > 1 OR {missing} LIMIT 1"
+        ).fetchone()
+        if row != (file.records,) or unfit is not None:
+            raise _KnownKeysError
+        if _names_all(stream):
+            self._first[self._seen_table(stream)] = file.run_id
+        return file.records
 
     def _append_events(self, stream: RawStream, file: LandedFile, columns: str, name: str) -> int:
         keys = idents(stream.key)
@@ -458,7 +512,6 @@ class RawLoader:
         return int(row[0]) if row else 0
 
     def _append_versions(self, stream: RawStream, file: LandedFile, columns: str, name: str) -> int:
-        keys = idents(stream.key)
         live = "(i._deleted_at IS NULL AND i._archived_at IS NULL AND i._merged_into IS NULL)"
         known = self._connection.execute(
             f"SELECT 1 FROM {name} AS t WHERE EXISTS "
@@ -467,12 +520,12 @@ class RawLoader:
         if known is None:
             # Nothing to compare with: the first versions of all, without carrying every column through joins.
             row = self._connection.execute(
-                f"INSERT INTO {name} BY NAME SELECT {columns}, _changed_at, "
-                "greatest(least(_created_at, _changed_at), $floor) AS _recorded_at, "
+                f"INSERT INTO {name} BY NAME SELECT {columns}, _changed_at, {_FIRST_RECORDED}, "
                 "_archived_at, _deleted_at, _merged_into, _hash, $run_id AS _run_id FROM temp.main.incoming",
                 {"floor": file.floor, "run_id": file.run_id},
             ).fetchone()
             return int(row[0]) if row else 0
+        keys = idents(stream.key)
         row = self._connection.execute(
             f"""
             INSERT INTO {name} BY NAME
@@ -516,16 +569,12 @@ class RawLoader:
         """Keys that this run's list named; named after the run, because a connection may see several."""
         return f"seen_{stream.source}_{stream.object}_{stream.table}_{self._load.run_id}"
 
-    def _note_seen(self, stream: RawStream) -> None:
-        table = self._seen_table(stream)
-        keys = idents(stream.key)
+    def _note_seen(self, stream: RawStream, rows: str) -> None:
+        table, keys = self._seen_table(stream), idents(stream.key)
         self._connection.execute(
-            f"CREATE TEMP TABLE IF NOT EXISTS {ident(table)} AS SELECT {keys}, TRUE AS live "
-            f"FROM temp.main.incoming LIMIT 0"
+            f"CREATE TEMP TABLE IF NOT EXISTS {ident(table)} AS SELECT {keys}, TRUE AS live FROM {rows} LIMIT 0"
         )
-        self._connection.execute(
-            f"INSERT INTO temp.main.{ident(table)} SELECT {keys}, {LIVE} FROM temp.main.incoming"
-        )
+        self._connection.execute(f"INSERT INTO temp.main.{ident(table)} SELECT {keys}, {LIVE} FROM {rows}")
 
     def _complete_seen(self, stream: RawStream, files: Iterable[LandedFile]) -> None:
         """Note the keys of files that were loaded before this loader existed, and make the tables for no file."""
@@ -533,24 +582,28 @@ class RawLoader:
         for file in files:
             if file.path in noted:
                 continue
-            self._read_landed(stream, file)
             for one in (stream, *stream.also):
                 if _names_all(one):
-                    self._incoming(one, file)
-                    self._note_seen(one)
+                    self._incoming(one, _lines_of(stream, one, file), file)
+                    self._note_seen(one, "temp.main.incoming")
                     self._connection.execute("DROP TABLE temp.main.incoming")
-            self._forget_landed()
             noted.add(file.path)
         for one in (stream, *stream.also):
-            name = qualified(raw_schema(one.source), one.table)
-            self._connection.execute(
-                f"CREATE TEMP TABLE IF NOT EXISTS {ident(self._seen_table(one))} AS "
-                f"SELECT {idents(one.key)}, TRUE AS live FROM {name} LIMIT 0"
-            )
+            if _names_all(one):
+                run_id = self._first.pop(self._seen_table(one), None)
+                which = "false" if run_id is None else f"_run_id = {literal(run_id)}"
+                self._note_seen(one, f"{qualified(raw_schema(one.source), one.table)} WHERE {which}")
 
     def _guard(self, stream: RawStream, max_shrink: Decimal) -> None:
         name = qualified(raw_schema(stream.source), stream.table)
-        keys = idents(stream.key)
+        keys, seen = idents(stream.key), f"temp.main.{ident(self._seen_table(stream))}"
+        unnamed = self._connection.execute(
+            f"SELECT 1 FROM {name} AS t WHERE _run_id <> $run_id "
+            f"AND NOT EXISTS (SELECT 1 FROM {seen} AS s WHERE {_same('s', 't', stream.key)}) LIMIT 1",
+            {"run_id": self._load.run_id},
+        ).fetchone()
+        if unnamed is None:  # a list that names all that was known has not shrunk
+            return
         # An archived record that was live before is named, not missing; one archived long ago fills no gap.
         row = self._connection.execute(
             f"""
@@ -560,7 +613,7 @@ class RawLoader:
                 QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {LATEST_FIRST}) = 1),
             before AS (SELECT {keys} FROM latest WHERE live),
             seen AS (
-                SELECT {keys}, bool_or(live) AS live FROM temp.main.{ident(self._seen_table(stream))} GROUP BY ALL)
+                SELECT {keys}, bool_or(live) AS live FROM {seen} GROUP BY ALL)
             SELECT
                 (SELECT count(*) FROM before),
                 (SELECT count(*) FROM seen AS s
@@ -603,24 +656,23 @@ class RawLoader:
         self._seen.pop(stream.object, None)
         return done
 
-    def _payload(self, stream: RawStream, table: str) -> dict[str, str]:
-        """Columns of a raw table without the bookkeeping, in order; empty if there is no such table."""
+    def _columns_of(self, name: str) -> dict[str, str]:
+        """Columns of a table with their types, in order (duckdb_columns() goes through the whole catalog)."""
         return dict(
             self._connection.execute(
-                "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = current_database() "
-                "AND schema_name = $schema AND table_name = $table AND NOT list_contains($own, column_name) "
-                "ORDER BY column_index",
-                {"schema": raw_schema(stream.source), "table": table, "own": list(BOOKKEEPING)},
+                "SELECT name, type FROM pragma_table_info($name) ORDER BY cid", {"name": name}
             ).fetchall()
         )
 
+    def _payload(self, name: str) -> dict[str, str]:
+        """The same without the bookkeeping."""
+        return {column: kind for column, kind in self._columns_of(name).items() if column not in BOOKKEEPING}
+
     def _mark_losers(self, stream: RawStream, load: LoadContext) -> None:
         """A version with ``_merged_into`` for each record that a merge names as its loser and that has none yet."""
-        columns = self._payload(stream, stream.merges)
-        if not columns:
-            return
         schema = raw_schema(stream.source)
         name, merges = qualified(schema, stream.merges), qualified(schema, stream.table)
+        columns = self._payload(name)
         payload = idents(columns)
         scope = f"WHERE object = {literal(stream.merges)}" if "object" in stream.columns else ""
         self._connection.execute(
@@ -647,40 +699,43 @@ class RawLoader:
 
     def _tombstone(self, stream: RawStream, load: LoadContext, files: Sequence[LandedFile]) -> int:
         name = qualified(raw_schema(stream.source), stream.table)
-        columns = self._payload(stream, stream.table)
         keys = idents(stream.key)
         # What came in while the census was taken may have been made after its place in the list had gone by.
         before = min([load.run_id, *(file.run_id for file in files)])
         known = f"_run_id < {literal(before)}" if stream.kind == "census" else "true"
-        payload = idents(columns)
-        # Keys first: a window over every column costs as much as loading them did.
-        self._connection.execute(
+        # Keys first, and of them those that the list did not name: a window over every column and every record costs
+        # as much as loading them did.
+        row = self._connection.execute(
             f"""
             CREATE OR REPLACE TEMP TABLE gone AS
             WITH latest AS (
-                SELECT {keys}, {LIVE} AND {known} AND ({stream.snapshot_where or "true"}) AS _live FROM {name}
+                SELECT {keys}, {LIVE} AND {known} AND ({stream.snapshot_where or "true"}) AS _live FROM {name} AS t
+                WHERE NOT EXISTS (
+                    SELECT 1 FROM temp.main.{ident(self._seen_table(stream))} AS s
+                    WHERE {_same("s", "t", stream.key)})
                 QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {LATEST_FIRST}) = 1)
-            SELECT {keys} FROM latest AS l
-            WHERE _live AND NOT EXISTS (
-                SELECT 1 FROM temp.main.{ident(self._seen_table(stream))} AS s WHERE {_same("s", "l", stream.key)})
+            SELECT {keys} FROM latest WHERE _live
             """
-        )
-        row = self._connection.execute(
-            f"""
-            INSERT INTO {name} BY NAME
-            WITH gone AS (
-                SELECT {payload}, greatest(_changed_at, $observed) AS _changed_at,
-                    greatest(_changed_at, $observed) AS _deleted_at,
-                    NULL::TIMESTAMP AS _archived_at, NULL::VARCHAR AS _merged_into
-                FROM {name} AS t
-                WHERE EXISTS (SELECT 1 FROM temp.main.gone AS g WHERE {_same("g", "t", stream.key)})
-                QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {LATEST_FIRST}) = 1)
-            SELECT {payload}, _changed_at, greatest(_changed_at, $floor) AS _recorded_at,
-                _archived_at, _deleted_at, _merged_into, {_hash_of(columns)} AS _hash, $run_id AS _run_id
-            FROM gone
-            """,
-            {"observed": _observed(load.close), "floor": load.floor, "run_id": load.run_id},
         ).fetchone()
+        if row is not None and row[0]:
+            columns = self._payload(name)
+            payload = idents(columns)
+            self._connection.execute(
+                f"""
+                INSERT INTO {name} BY NAME
+                WITH gone AS (
+                    SELECT {payload}, greatest(_changed_at, $observed) AS _changed_at,
+                        greatest(_changed_at, $observed) AS _deleted_at,
+                        NULL::TIMESTAMP AS _archived_at, NULL::VARCHAR AS _merged_into
+                    FROM {name} AS t
+                    WHERE EXISTS (SELECT 1 FROM temp.main.gone AS g WHERE {_same("g", "t", stream.key)})
+                    QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {LATEST_FIRST}) = 1)
+                SELECT {payload}, _changed_at, greatest(_changed_at, $floor) AS _recorded_at,
+                    _archived_at, _deleted_at, _merged_into, {_hash_of(columns)} AS _hash, $run_id AS _run_id
+                FROM gone
+                """,
+                {"observed": _observed(load.close), "floor": load.floor, "run_id": load.run_id},
+            )
         self._connection.execute("DROP TABLE temp.main.gone")
         return int(row[0]) if row else 0
 
@@ -742,6 +797,7 @@ class RawLoader:
             # Keys of an earlier run must not count as seen by this one.
             for one in (stream, *stream.also):
                 self._connection.execute(f"DROP TABLE IF EXISTS temp.main.{ident(self._seen_table(one))}")
+                self._first.pop(self._seen_table(one), None)
             self._seen.pop(stream.object, None)
         return inserted
 
@@ -810,6 +866,30 @@ def record_of(path: Path) -> Path:
     return path.with_name(path.name.removesuffix(".ndjson.zst") + ".json")
 
 
+class _KnownKeysError(Exception):
+    """A file that was taken for a first one holds keys that are known, or twice; it must be compared."""
+
+
+def _lines_of(stream: RawStream, one: RawStream, file: LandedFile) -> str:
+    """SELECT of the lines of a file for one of the streams that are read from it.
+
+    What a stream says itself about a top-level key comes before what the others say. DuckDB leaves out keys that are
+    not asked for; reading the text once for each stream is cheaper than a copy of it (measured).
+    """
+    columns = {
+        key: declared for each in (stream, *stream.also, one) for key, declared in each.json_columns.items()
+    }
+    return (
+        f"SELECT * FROM read_json({literal(glob_escape(str(file.path)))}, columns = {struct_literal(columns)}, "
+        "format = 'newline_delimited', compression = 'zstd')"
+    )
+
+
+def _is_line_by_line(stream: RawStream) -> bool:
+    """Whether each line is one record of the stream."""
+    return stream.from_clause == RawStream.from_clause
+
+
 def _names_all(stream: RawStream) -> bool:
     """Whether a complete list of this stream names every live record."""
     return stream.kind == "census" or (stream.kind == "versions" and stream.snapshot)
@@ -844,9 +924,10 @@ def _hash_of(columns: dict[str, str]) -> str:
     for name, declared in sorted({**columns, **state}.items()):
         column = ident(name)
         scalar = declared.upper().startswith(_SCALARS) and not declared.endswith("]")
-        text = f"{column}::VARCHAR" if scalar else f"to_json({column})::VARCHAR"
-        parts.append(f"{literal(f'{name}{_UNIT}')} || {text}")
-    return f"md5(concat_ws({literal(_RECORD)}, {', '.join(parts)}))"
+        # concat() takes NULL for nothing, so the name must go by itself; joining it to each value costs twice as much.
+        parts.append(f"CASE WHEN {column} IS NOT NULL THEN {literal(f'{_RECORD}{name}{_UNIT}')} END")
+        parts.append(f"{column}::VARCHAR" if scalar else f"to_json({column})::VARCHAR")
+    return f"md5(ltrim(concat({', '.join(parts)}), {literal(_RECORD)}))"
 
 
 def _bytes_of(size: str) -> int:

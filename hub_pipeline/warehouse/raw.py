@@ -25,14 +25,15 @@ class RawStream:
         source: ``hubspot`` | ``intercom`` | ``billing``.
         object: name of the object; the folder of its landing files.
         table: name of the raw table, usually the same.
-        json_columns: top-level JSON key -> DuckDB type, given to read_json so that nothing is guessed.
+        json_columns: top-level JSON key -> DuckDB type, given to read_json so that nothing is guessed. Streams of
+            ``also`` see those of all streams of their files, their own first.
         columns: raw column -> DuckDB type (key columns first). New columns are added to an existing table; a
             column that is no longer sent stays and is NULL from then on.
         select: SELECT list over the alias ``r`` (the JSON row) that yields exactly ``columns`` by name, and may
             yield ``_changed_at``, ``_created_at``, ``_archived_at``, ``_deleted_at`` (TIMESTAMP, UTC) and
             ``_merged_into`` (VARCHAR). Without ``_changed_at`` the change time is close(as_of) - 1 microsecond.
             The first version of a key is dated by ``_created_at`` when given.
-        from_clause: what follows FROM; ``landed`` is the name of the JSON rows. Lets a stream unnest lists,
+        from_clause: what follows FROM; ``landed`` is the name of the JSON rows and stands in it once. Lets a stream unnest lists,
             e.g. ``landed AS r, unnest(r.items) AS t(item)``. Default ``landed AS r``.
         key: columns that identify a record.
         kind: ``versions``: as above. ``events``: immutable rows, INSERT of keys not yet there (property history,

@@ -2,8 +2,9 @@
 
 Written from the design's rules and from the boundary sentences of the models' contracts, never from the SQL. It is
 slow and simple on purpose: instants are naive UTC, every state is looked up for the close of a day, and every set is
-a loop. `expected` takes a world (canonical tables as in ``worlds.py``) and answers with the rows of each covered mart,
-restricted to the columns that the rules define. `Oracle` covers MARTS; the modules beside it add what else there is.
+a loop. An oracle takes a world (canonical tables as in ``worlds.py``); its method named like a mart answers with that mart's
+rows, restricted to the columns that the rules define. `Oracle` covers MARTS; the modules beside it add what else there
+is.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ TIMES = {
     "crm_contracts": ("valid_from", "valid_to", "term_end"),
     "contacts": ("created_at", "left_at"),
     "contact_owners": ("valid_from",),
+    "contact_stages": ("set_at",),
     "contact_orgs": ("valid_from", "valid_to"),
+    "success_plans": ("updated_at",),
     "nps_responses": ("responded_at",),
     "conversations": ("created_at", "rated_at"),
     "conversation_parts": ("created_at",),
@@ -59,7 +62,9 @@ KEYS = {
     "crm_contracts": ("org_id", "valid_from"),
     "contacts": ("contact_id",),
     "contact_owners": ("contact_id", "valid_from"),
+    "contact_stages": ("contact_id", "set_at"),
     "contact_orgs": ("contact_id", "org_id", "valid_from"),
+    "success_plans": ("org_id", "updated_at"),
     "nps_responses": ("response_id",),
     "conversations": ("conversation_id",),
     "conversation_parts": ("conversation_id", "part_number"),
@@ -72,6 +77,49 @@ KEYS = {
     "fx_rates": ("currency", "valid_from"),
 }
 OTHERS = {
+    "organisations": (
+        "name",
+        "domain",
+        "owner_id",
+        "health_override",
+        "members_active",
+        "unmatched_reason",
+        "created_at",
+        "is_deleted",
+    ),
+    "contacts": (
+        "email",
+        "name",
+        "lifecycle_stage",
+        "lead_status",
+        "source",
+        "owner_id",
+        "is_champion",
+        "left_at",
+        "created_at",
+        "is_deleted",
+    ),
+    "conversations": (
+        "contact_id",
+        "org_id",
+        "rating",
+        "rated_at",
+        "state",
+        "title",
+        "created_at",
+        "is_deleted",
+    ),
+    "engagements": (
+        "type",
+        "direction",
+        "user_id",
+        "is_automated",
+        "occurred_at",
+        "status",
+        "due_at",
+        "completed_at",
+        "is_deleted",
+    ),
     "subscription_versions": (
         "org_id",
         "plan",
@@ -94,6 +142,8 @@ OTHERS = {
     "crm_contracts": ("kind", "valid_to", "seats", "amount", "billing_interval"),
     "contact_orgs": ("is_primary", "valid_to"),
     "contact_owners": ("owner_id",),
+    "contact_stages": ("lifecycle_stage", "lead_status"),
+    "success_plans": ("status", "objectives"),
     "nps_responses": ("contact_id", "org_id", "score"),
     "users": ("name", "email", "role", "is_active"),
     "deals": (
@@ -223,6 +273,9 @@ class Oracle:
         moment = datetime.fromisoformat(text)
         return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
+    def day_of(self, moment: datetime | None) -> date | None:
+        return None if moment is None else self.local(moment)
+
     def before_close(self, moment: datetime | None) -> bool:
         return moment is None or moment < self.close_of_day
 
@@ -235,6 +288,7 @@ class Oracle:
     def _table(self, name: str, table: Iterable[Mapping[str, Any]]) -> list[Row]:
         """What was known, typed; of rows with the same key the one recorded last, of equals the greatest."""
         best: dict[Any, tuple[Any, Row]] = {}
+        first: dict[Any, datetime] = {}
         first_wins = name == "conversation_parts"
         for source in table:
             row = dict(source)
@@ -245,24 +299,33 @@ class Oracle:
                     row[column] = Decimal(str(row[column]))
             if name == "fx_rates":
                 row["valid_from"] = date.fromisoformat(str(row["valid_from"])[:10])
-                own: datetime | None = self.midnight(row["valid_from"])
-            else:
-                own = row[OWN_TIME[name]] if name in OWN_TIME else None
-            recorded_at: datetime = self.instant(row.get("recorded_at")) or own or ALWAYS
+            recorded_at = self.recorded(name, row)
             row["recorded_at"] = recorded_at
             if recorded_at >= self.known:
                 continue
             key = tuple(row.get(column) for column in KEYS[name])
             others = tuple((row.get(column) is not None, row.get(column)) for column in OTHERS.get(name, ()))
             order = (ALWAYS - row["recorded_at"] if first_wins else row["recorded_at"] - ALWAYS, others)
+            first[key] = min(recorded_at, first.get(key, recorded_at))
             if key not in best or order > best[key][0]:
                 best[key] = (order, row)
-        return [row for _, row in best.values()]
+        return [row | {"first_recorded_at": first[key]} for key, (_, row) in best.items()]
+
+    def recorded(self, name: str, row: Mapping[str, Any]) -> datetime:
+        """When a row became known: as it says, else at its own time, else always."""
+        own = self.midnight(date.fromisoformat(str(row["valid_from"])[:10])) if name == "fx_rates" else None
+        if name in OWN_TIME:
+            own = self.instant(row.get(OWN_TIME[name]))
+        return self.instant(row.get("recorded_at")) or own or ALWAYS
 
     def _valid(self, row: Row, moment: datetime) -> bool:
         """[valid_from, valid_to) contains the moment; empty ends are open."""
         start, end = row["valid_from"], row["valid_to"]
         return (start is None or start <= moment) and (end is None or moment < end)
+
+    @cached_property
+    def users(self) -> dict[str | None, Row]:
+        return {row["user_id"]: row for row in self.tables["users"]}
 
     @property
     def last_moment(self) -> datetime:
@@ -323,18 +386,23 @@ class Oracle:
 
     @cached_property
     def records(self) -> dict[str, list[Row]]:
-        """Records that are not deleted, by the organisation they stand for now."""
+        """Records by the organisation they stand for now; none of one whose record that holds is deleted."""
         found: dict[str, list[Row]] = defaultdict(list)
         for row in self.tables["organisations"]:
-            if not row.get("is_deleted"):
-                found[str(self.who(row["org_id"]))].append(row)
-        return found
+            found[str(self.who(row["org_id"]))].append(row)
+        return {
+            org_id: rows
+            for org_id, rows in found.items()
+            if not self._holding(org_id, rows).get("is_deleted")
+        }
 
     def record(self, org_id: str) -> Row:
         """The survivor's own record, else the one of a loser recorded last."""
-        mine = self.records.get(org_id, [])
-        own = [row for row in mine if row["org_id"] == org_id]
-        return max(own or mine, key=lambda row: row["recorded_at"], default={})
+        return self._holding(org_id, self.records.get(org_id, []))
+
+    def _holding(self, org_id: str, rows: list[Row]) -> Row:
+        own = [row for row in rows if row["org_id"] == org_id]
+        return min(own or rows, key=lambda row: (ALWAYS - row["recorded_at"], row["org_id"]), default={})
 
     # Money
 
@@ -564,12 +632,16 @@ class Oracle:
         ]
 
     def _is_sighted(self, org_id: str) -> bool:
+        return any(moment < self.close_of_day for moment in self._sightings(org_id))
+
+    def _sightings(self, org_id: str) -> list[datetime]:
+        """When its record was created or became known, and when its subscriptions and contracts began."""
         moments = [one.start for one in self._all_of(org_id)]
         moments += [row["valid_from"] or ALWAYS for row in self._contracts(org_id)]
         mine = self.records.get(org_id, [])
         created = [row["created_at"] for row in mine if row["created_at"] is not None]
-        moments += [min(created)] if created else [row["recorded_at"] for row in mine]
-        return any(moment < self.close_of_day for moment in moments)
+        moments += [min(created)] if created else [row["first_recorded_at"] for row in mine]
+        return moments
 
     def _all_of(self, org_id: str) -> list[Stretch]:
         return [
@@ -1082,7 +1154,9 @@ class Oracle:
 
     def _mrr_at_risk(self, name: str, end: datetime) -> Decimal | None:
         held = self._closes[name].get(min(self.as_of, self.local(end) - DAY))
-        if (held is None or not held.is_paid) and end < self.close_of_day:
+        if held is None or not held.is_paid:
+            if end >= self.close_of_day:
+                return Decimal(0)
             held = [one for one in self.stretches[name] if one.is_paid and one.start < end][-1]
         return self.convert(held, self.as_of)
 
@@ -1111,8 +1185,8 @@ class Oracle:
         enterprise = any(
             one.is_running
             and self._is_enterprise(one.plan)
-            and runs_in_stretch(one.start, one.end)
             and (one.subscription_id != name or one.start >= end)
+            and runs_in_stretch(one.start, one.end)
             for one in self._all_of(org_id)
         )
         if contracts or enterprise:
@@ -1171,7 +1245,7 @@ class Oracle:
         for org_id in self.daily:
             found[org_id].add(str(self.record(org_id).get("domain") or "").lower().removeprefix("www."))
         for row in self.tables["contacts"]:
-            if not row.get("is_deleted"):
+            if not row.get("is_deleted") and self.before_close(row["created_at"]):
                 for org_id in self.attributed(row["contact_id"], self.last_moment)[0]:
                     found[org_id].add(str(row.get("email") or "").strip().lower().partition("@")[2])
         nobody = {"", *self.settings.matching.free_mail_domains}
@@ -1324,19 +1398,7 @@ class Oracle:
         return found
 
 
-def expected(
-    kind: type[Oracle],
-    marts: Iterable[str],
-    world: World,
-    as_of: date,
-    known_at: date | None = None,
-    settings: Settings | None = None,
-) -> dict[str, list[Row]]:
-    """The rows of these marts on the day by an oracle of this kind, from what was known by known_at (default: the day)."""
-    oracle = kind(world, as_of, known_at, settings)
-    return {mart: getattr(oracle, mart)() for mart in marts}
-
-
+#: The marts that Oracle covers.
 MARTS = (
     "organisation_daily",
     "seat_growth",

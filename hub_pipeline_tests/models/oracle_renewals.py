@@ -114,15 +114,12 @@ class RenewalOracle(Oracle):
                 "status_now": status,
                 "stage_now": stage,
                 "stage_since": since,
-                "closed_on": self._day(row["closed_at"]) if status != "open" else None,
-                "created_on": self._day(row["created_at"]),
+                "closed_on": self.day_of(row["closed_at"]) if status != "open" else None,
+                "created_on": self.day_of(row["created_at"]),
             }
             known["renew_by"] = self._renew_by(row, closes_later, is_closed=status != "open")
             found.append(row | known)
         return found
-
-    def _day(self, moment: datetime | None) -> date | None:
-        return None if moment is None else self.local(moment)
 
     def _history(self, table: str, deal_id: str) -> list[Row]:
         """What was set on the deal before the close of as_of, in order of time."""
@@ -156,7 +153,7 @@ class RenewalOracle(Oracle):
     def _renew_by(self, row: Row, closes_later: bool, is_closed: bool) -> date | None:
         own = None if row.get("close_date") is None else date.fromisoformat(str(row["close_date"]))
         history = self._history("deal_close_dates", row["deal_id"])
-        closed_on = self._day(row["closed_at"]) if is_closed or closes_later else None
+        closed_on = self.day_of(row["closed_at"]) if is_closed or closes_later else None
         if not is_closed:
             if history:
                 return self._date(history[-1])
@@ -212,7 +209,7 @@ class RenewalOracle(Oracle):
             currency=one.currency,
             native=one.native,
             mrr=mrr,
-            term_end=self._day(one.term_end),
+            term_end=self.day_of(one.term_end),
             previous_term_end=self._previous_term_end(name, one),
             scheduled_end=self.local(end[0]) if end is not None and scheduled else None,
             is_enterprise=enterprise,
@@ -337,8 +334,8 @@ class RenewalOracle(Oracle):
         elif status == "renewed":
             missed = ahead is not None and ahead < limits.lead_days
         org_id = contract.org_id if contract else deal["org"] if deal else None
-        since = self._day(deal["stage_since"]) if deal else None
-        owner = self._users.get(deal.get("owner_id"), {}) if deal else {}
+        since = self.day_of(deal["stage_since"]) if deal else None
+        owner = self.users.get(deal.get("owner_id"), {}) if deal else {}
         return {
             "renewal_id": contract.name if contract else f"deal:{deal['deal_id'] if deal else None}",
             "subscription_id": contract.name if contract else None,
@@ -370,10 +367,6 @@ class RenewalOracle(Oracle):
             "hygiene": list(self._hygiene(contract, deal, duplicate)),
             "risk_reasons": self._risk_reasons.get(org_id, []),
         }
-
-    @cached_property
-    def _users(self) -> dict[str | None, Row]:
-        return {row["user_id"]: row for row in self.tables["users"]}
 
     @cached_property
     def _risk_reasons(self) -> dict[str | None, list[str]]:
@@ -418,7 +411,7 @@ class RenewalOracle(Oracle):
             yield "close_date_is_default"
         if is_open and deal.get("owner_id") is None:
             yield "owner_missing"
-        owner = self._users.get(deal.get("owner_id"))
+        owner = self.users.get(deal.get("owner_id"))
         if is_open and owner is not None and not owner.get("is_active"):
             yield "owner_inactive"
         if duplicate:
@@ -721,7 +714,7 @@ class RenewalOracle(Oracle):
             "org_id": org_id,
             "org_ids": sorted(org_ids),
             "owner_id": owner,
-            "owner_name": self._users.get(owner, {}).get("name"),
+            "owner_name": self.users.get(owner, {}).get("name"),
             "tier": self.daily.get(str(org_id), {}).get("tier"),
             "seats": None,
             "mrr": None,

@@ -26,13 +26,6 @@ LATER = (1, 2, 10, 31, 32, 90, 180, 181, 300)
 #: A leap day, days on which clocks change (Berlin, New York, and Cairo at midnight), an ordinary one.
 DAYS = ("2026-06-30", "2028-02-29", "2026-03-29", "2026-11-01", "2026-04-24")
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Africa/Cairo", "Asia/Kolkata", "Pacific/Auckland")
-USERS = (
-    {"user_id": "csm1", "name": "Ada", "role": "csm", "is_active": True},
-    {"user_id": "csm2", "role": "csm", "is_active": True},
-    {"user_id": "seller", "role": "sales", "is_active": True},
-    {"user_id": "gone", "role": "sales", "is_active": False},
-    {"user_id": "support", "role": "support", "is_active": True},
-)
 
 
 @dataclass(frozen=True)
@@ -53,6 +46,7 @@ class _Company:
     prefix: str
     as_of: date
     zone: ZoneInfo
+    #: The company's own rows.
     rows: dict[str, list[Row]]
 
     def chance(self, share: float) -> bool:
@@ -74,6 +68,10 @@ class _Company:
         elif self.chance(early):
             row["recorded_at"] = self.instant(-60, -2, -1, 0)
         self.rows.setdefault(table, []).append(row)
+
+    def mine(self, table: str) -> list[Row]:
+        """The rows of this company so far."""
+        return list(self.rows.get(table, ()))
 
     def draw(self) -> None:
         orgs = [f"{self.prefix}o{n}" for n in range(self.random.choice((1, 1, 2, 2, 3, 4)))]
@@ -268,8 +266,43 @@ class _Company:
         self.add("deals", late=0.1, **row)
 
 
-#: Stages of the post-sales pipeline; the last is one that no settings know and that has no probability.
 STAGES = (
+    "subscriber",
+    "lead",
+    "marketingqualifiedlead",
+    "salesqualifiedlead",
+    "opportunity",
+    "customer",
+    "evangelist",
+    "other",
+    "Marketing Qualified Lead",
+    "sales-qualified_lead",
+    " Customer ",
+    "churned",
+    "",
+    None,
+)
+STATUSES = (
+    None,
+    "none",
+    "attempted_to_contact",
+    "Attempted to Contact",
+    "CONNECTED",
+    "open_deal",
+    "Open Deal",
+    "unqualified",
+    "nurture",
+)
+#: Colleagues as versions: names and addresses, one who changes roles, one who leaves; a vendor on free mail.
+USER_ROWS: tuple[Row, ...] = (
+    {"user_id": "csm1", "name": "Ann", "email": "ann@inside.io", "role": "csm", "is_active": True},
+    {"user_id": "csm2", "name": "Bob", "email": " Bob@Inside.IO ", "role": "csm", "is_active": True},
+    {"user_id": "seller", "name": None, "email": "cy@gmail.com", "role": "sales", "is_active": True},
+    {"user_id": "gone", "name": "Di", "email": "di@agency.net", "role": "sales", "is_active": False},
+    {"user_id": "support", "name": "Eve", "email": None, "role": "support", "is_active": True},
+)
+#: Stages of the post-sales pipeline; the last is one that no settings know and that has no probability.
+DEAL_STAGES = (
     ("negotiation", "open", 0.4),
     ("contract_sent", "open", 0.85),
     ("closedwon", "won", 1),
@@ -303,10 +336,408 @@ MULTIPLES = (
 
 
 @dataclass
+class _People(_Company):
+    """Gives a company that is drawn what its people do: what is written on the records, stages, tasks, versions.
+
+    It draws from a stream of its own, so that the companies stay what they were when these rules are changed.
+    """
+
+    def draw(self) -> None:
+        pick = self.random.choice
+        orgs = sorted(
+            {row["org_id"] for row in (*self.mine("organisations"), *self.mine("subscription_versions"))}
+        ) or [f"{self.prefix}o0"]
+        for row in self.mine("organisations"):
+            self._describe_organisation(row)
+        if self.chance(0.7):
+            for number in range(pick((1, 1, 2, 3))):
+                self._person(f"{self.prefix}p{number}", orgs)
+        for row in self.mine("contacts"):
+            self._describe_contact(row)
+        contacts = [row["contact_id"] for row in self.mine("contacts")]
+        for row in self.mine("conversations"):
+            self._describe_conversation(row, contacts)
+        for number in range(pick((0, 0, 1, 2)) if contacts else 0):
+            self._talk(f"{self.prefix}q{number}", pick(contacts), orgs)
+        for row in self.mine("engagements"):
+            if self.chance(0.3):
+                row["org_id"] = pick(orgs)
+        for number in range(pick((0, 1, 2, 4, 6))):
+            self._work(f"{self.prefix}w{number}", contacts, orgs)
+        for row in self.mine("nps_responses"):
+            if self.chance(0.1):
+                row["contact_id"] = f"{self.prefix}stranger"
+            if self.chance(0.4):
+                row["comment"] = pick(("too slow", "great", ""))
+        for row in self.mine("deals"):
+            row["owner_id"] = pick(("csm1", "csm2", "seller", "gone", None))
+        for _ in range(pick((0, 0, 1, 1, 2, 3))):
+            self.add(
+                "success_plans",
+                org_id=pick(orgs),
+                status=pick(("active", "done", None)),
+                objectives=pick(("grow", "save time", None)),
+                updated_at=self.instant(-200, -30, -2, -1, 0, 1) if self.chance(0.9) else None,
+            )
+        self._later_versions(orgs)
+        stories = (
+            self._unhappy,
+            self._subsidiary,
+            self._on_trial,
+            self._attempted,
+            self._without_rate,
+            self._moving,
+            self._returning,
+            self._brief,
+            self._merged_in_a_circle,
+        )
+        for story in stories:
+            if self.chance(0.16):
+                story(orgs)
+
+    # What chance alone brings about too rarely: a few facts that belong together, their edges still by chance
+
+    def _member_of(self, contact: str, *orgs: str, **columns: Any) -> None:
+        """A contact that belongs to these organisations."""
+        self.add("contacts", late=0, contact_id=contact, email=f"{contact}@{self.prefix}mail.io", **columns)
+        for org in orgs:
+            self.add("contact_orgs", late=0, contact_id=contact, org_id=org)
+
+    def _pays(self, name: str, org: str, **columns: Any) -> None:
+        """A subscription that has run for long."""
+        row: Row = {
+            "subscription_id": f"{self.prefix}{name}",
+            "org_id": org,
+            "plan": "team",
+            "billing_interval": "month",
+            "seats": 20,
+            "amount": 600,
+            "status": "active",
+            "effective_at": self.instant(-500, -400, -200),
+        }
+        self.add("subscription_versions", late=0, **(row | columns))
+
+    def _unhappy(self, orgs: list[str]) -> None:
+        """A detractor who rates low again and again: of a paying, covered or custom organisation, or of two."""
+        pick = self.random.choice
+        contact, org = f"{self.prefix}unhappy", pick(orgs)
+        kind = pick(("paying", "unknown seats", "covered", "custom"))
+        if kind == "covered":
+            payer, org = org, f"{self.prefix}covered"
+            self._pays("payer", payer)
+            self.add(
+                "org_coverage", late=0, child_org_id=org, payer_org_id=payer, valid_from=self.instant(-60, -1)
+            )
+            self.add("organisations", late=0, org_id=org)
+        elif kind == "custom":
+            org = f"{self.prefix}custom"
+            self.add("organisations", late=0, org_id=org)
+            self.add("crm_contracts", late=0, org_id=org, kind="custom", valid_from=self.instant(-200, -1, 0))
+        elif kind == "unknown seats":
+            org = f"{self.prefix}seatless"
+            self.add("organisations", late=0, org_id=org, unmatched_reason="no_reference")
+            self._pays("seatless", org, seats=None)
+        else:
+            self._pays("unhappy", org)
+        self._member_of(contact, *{org, pick((org, pick(orgs)))})
+        for number in range(pick((1, 2))):
+            self.add(
+                "nps_responses",
+                late=0,
+                response_id=f"{self.prefix}unhappy{number}",
+                contact_id=contact,
+                score=pick((0, 3, 6)),
+                responded_at=self.instant(-90, -15, -1, 0),
+            )
+        for number in range(pick((0, 1, 2, 3, 4, 5))):
+            talk = f"{self.prefix}unhappy{number}"
+            self.add(
+                "conversations",
+                late=0,
+                conversation_id=talk,
+                contact_id=contact,
+                rating=pick((1, 2)),
+                rated_at=pick((self.instant(-27, -1, 0), None)),
+            )
+            self.add(
+                "conversation_parts",
+                late=0,
+                conversation_id=talk,
+                part_number=0,
+                author_type="contact",
+                created_at=self.instant(-28, -27, -1, 0),
+            )
+
+    def _subsidiary(self, orgs: list[str]) -> None:
+        """The subscription of an organisation ends whose parent, or whose parent's parent, pays."""
+        pick = self.random.choice
+        child, middle, parent = (f"{self.prefix}{name}" for name in ("child", "middle", "top"))
+        above = pick(((parent,), (middle, parent)))
+        for org, over in zip((child, *above), above, strict=False):
+            self.add(
+                "org_parents", late=0, org_id=org, parent_org_id=over, valid_from=self.instant(-200, -1, 0)
+            )
+        self._pays("top", parent)
+        if self.chance(0.3):
+            self._pays("middle", middle)
+        self._pays("child", child, cancel_at=self.instant(-60, -1, 0, 1, 90))
+
+    def _on_trial(self, orgs: list[str]) -> None:
+        org = f"{self.prefix}trial"
+        self.add("organisations", late=0, org_id=org)
+        self._pays("trial", org, status="trialing")
+        self._member_of(
+            f"{self.prefix}trial", org, lifecycle_stage=self.random.choice(("subscriber", "lead"))
+        )
+
+    def _attempted(self, orgs: list[str]) -> None:
+        """Somebody writes to a contact that answers, before, after or never; who owns it changes, or will."""
+        pick = self.random.choice
+        contact = f"{self.prefix}attempted"
+        self._member_of(
+            contact,
+            pick(orgs),
+            lead_status=pick(("attempted_to_contact", "attempted_to_contact", "connected", "unqualified")),
+        )
+        for number, direction in enumerate(
+            ("outbound", pick(("inbound", "outbound")), pick(("inbound", None)))
+        ):
+            self.add(
+                "engagements",
+                late=0,
+                engagement_id=f"{self.prefix}attempted{number}",
+                type=pick(("email", "call")),
+                direction=direction,
+                contact_id=contact,
+                user_id=pick(("csm1", "seller")),
+                occurred_at=self.instant(-30, -15, -14, -13, -1, 0),
+            )
+        self.add(
+            "contact_owners",
+            late=0,
+            early=0.5,
+            contact_id=contact,
+            owner_id=pick(("csm1", "csm2")),
+            valid_from=self.instant(-15, -14, 0, 1),
+        )
+
+    def _without_rate(self, orgs: list[str]) -> None:
+        """Currencies without a rate, or without one yet."""
+        for currency in self.random.sample(("CHF", "GBP"), self.random.choice((1, 2))):
+            self._pays(currency, orgs[0], currency=currency, seats=self.random.choice((5, None)))
+
+    def _moving(self, orgs: list[str]) -> None:
+        """A task that is due when the contact will have moved to another organisation."""
+        contact, there = f"{self.prefix}moving", f"{self.prefix}there"
+        moves = self.instant(1, 2)
+        self.add("organisations", late=0, org_id=there)
+        self.add("contacts", late=0, contact_id=contact)
+        self.add("contact_orgs", late=0, contact_id=contact, org_id=self.random.choice(orgs), valid_to=moves)
+        self.add("contact_orgs", late=0, early=0.7, contact_id=contact, org_id=there, valid_from=moves)
+        self.add(
+            "engagements",
+            late=0,
+            engagement_id=f"{self.prefix}moving",
+            type="task",
+            contact_id=contact,
+            occurred_at=self.instant(0, 1, 2, 10),
+            recorded_at=self.instant(-30, -1),
+        )
+
+    def _returning(self, orgs: list[str]) -> None:
+        """An organisation that leaves and, after a gap, pays again or does not."""
+        org = f"{self.prefix}returning"
+        self._pays("left", org, cancel_at=self.instant(-401, -400, -399, -200, -60, -32, -31, -30))
+        self._pays("back", org, effective_at=self.instant(-200, -31, -28, -1, 0, 1))
+
+    def _brief(self, orgs: list[str]) -> None:
+        """A subscription of long ago that did not last until the end of its month."""
+        self._pays(
+            "brief",
+            f"{self.prefix}brief",
+            effective_at=self.instant(-960, -900),
+            cancel_at=self.instant(-895),
+        )
+
+    def _merged_in_a_circle(self, orgs: list[str]) -> None:
+        circle = [f"{self.prefix}{name}" for name in ("round", "robin")]
+        for loser, winner in (circle, circle[::-1]):
+            self.add("org_merges", late=0, loser_org_id=loser, winner_org_id=winner, merged_at=self.instant())
+            self._pays(loser.removeprefix(self.prefix), loser)
+
+    def _describe_organisation(self, row: Row) -> None:
+        pick = self.random.choice
+        row |= {
+            "name": pick((f"Org {row['org_id']}", None)),
+            "external_id": pick((f"x{row['org_id']}", None)),
+            "hubspot_url": pick((f"https://crm/{row['org_id']}", None)),
+            "pending_true_up_mrr": pick((250, None)),
+            "domain": pick(
+                (f"www.{self.prefix}mail.io", f"{self.prefix}Own.IO", "shared.com", "gmail.com", None)
+            ),
+            "owner_id": pick(("csm1", "csm2", "gone", "nobody", None)),
+            "members_active": pick((0, 1, 4, 7, 10, 13, 33, 200, None, None)),
+            "health_override": pick(("red", None, None)),
+            "is_deleted": self.chance(0.04),
+        }
+        if self.chance(0.08):
+            row["unmatched_reason"] = pick(("ambiguous", "reference_unknown", "no_reference"))
+
+    def _person(self, contact: str, orgs: list[str]) -> None:
+        """A contact with its memberships and, often, one address with another."""
+        pick = self.random.choice
+        self.add("contacts", late=0.05, contact_id=contact, owner_id=pick(("csm1", "csm2", "seller", None)))
+        for _ in range(pick((0, 1, 1, 1, 2))):
+            self.add(
+                "contact_orgs",
+                late=0.05,
+                contact_id=contact,
+                org_id=pick(orgs),
+                is_primary=self.chance(0.3),
+                valid_from=self.instant(-200, -60, -1, 0, 2) if self.chance(0.4) else None,
+                valid_to=self.instant(-1, 0, 1, 2) if self.chance(0.1) else None,
+            )
+
+    def _describe_contact(self, row: Row) -> None:
+        pick = self.random.choice
+        contact = row["contact_id"]
+        row |= {
+            "email": pick(
+                (
+                    row.get("email") or f"{contact}@{self.prefix}mail.io",
+                    f"{contact}@{self.prefix}mail.io",
+                    f"same@{self.prefix}mail.io",
+                    f" SAME@{self.prefix}Mail.io ",
+                    f"{contact}@gmail.com",
+                    f"{contact}@Inside.io",
+                    f"{contact}@agency.net",
+                    f"{contact}@vendor.example",
+                    "  ",
+                    None,
+                )
+            ),
+            "name": pick((f"Name {contact}", f"Name {contact}", None, "")),
+            "lifecycle_stage": pick(STAGES),
+            "lead_status": pick(STATUSES),
+            "source": pick(("Sales Extension", "E-Mail Integration", "gmail", "import", None)),
+            "is_champion": self.chance(0.5),
+            "is_deleted": self.chance(0.05),
+        }
+        if self.chance(0.5):
+            row["created_at"] = self.instant(-200, -8, -7, -6, 0, 1)
+        if self.chance(0.4):
+            row["left_at"] = self.instant(-91, -90, -89, -2, -1, 0, 1)
+        order = STAGES[:8]
+        for _ in range(pick((0, 0, 1, 2, 3, 4))):
+            self.add(
+                "contact_stages",
+                contact_id=contact,
+                lifecycle_stage=pick(
+                    (*order, *order[:6], None, "", "Marketing Qualified Lead", "unheard of")
+                ),
+                lead_status=pick(STATUSES),
+                set_at=self.instant(-60, -29, -28, -27, -2, -1, 0, 1),
+            )
+
+    def _describe_conversation(self, row: Row, contacts: list[str]) -> None:
+        pick = self.random.choice
+        row |= {"title": pick(("Help", None)), "state": pick(("open", "closed", None))}
+        if self.chance(0.3):
+            row["created_at"] = self.instant(-60, -29, -28, -1, 0, 1)
+        if self.chance(0.15):
+            row |= {"rating": pick((1, 2, 3)), "rated_at": None}
+        row["is_deleted"] = self.chance(0.04)
+
+    def _talk(self, name: str, contact: str, orgs: list[str]) -> None:
+        """A conversation now, so that contacts have several and dissatisfied ones are many."""
+        pick = self.random.choice
+        row: Row = {"conversation_id": name, "contact_id": contact if self.chance(0.9) else None}
+        if self.chance(0.2):
+            row["org_id"] = pick(orgs)
+        if self.chance(0.6):
+            row |= {"rating": pick((1, 2, 2, 3, 5)), "rated_at": self.instant(-29, -28, -27, -2, -1, 0, 1)}
+        self._describe_conversation(row, [contact])
+        self.add("conversations", late=0.05, **row)
+        for number in range(pick((1, 2))):
+            self.add(
+                "conversation_parts",
+                late=0.05,
+                conversation_id=name,
+                part_number=number,
+                author_type=pick(("contact", "contact", "contact", "admin")),
+                created_at=self.instant(-29, -28, -27, -3, -1, 0),
+            )
+
+    def _work(self, name: str, contacts: list[str], orgs: list[str]) -> None:
+        """A note, task, mail, call or meeting, logged against a contact, an organisation, both or several contacts."""
+        pick = self.random.choice
+        kind = pick(("task", "task", "note", "email", "call", "meeting"))
+        row: Row = {
+            "engagement_id": name,
+            "type": kind,
+            "direction": pick(("outbound", "outbound", "inbound", None)),
+            "user_id": pick(("csm1", "csm2", "seller", "gone", "support", None)),
+            "is_automated": self.chance(0.1),
+            "is_deleted": self.chance(0.05),
+            "occurred_at": self.instant(
+                -200, -181, -180, -179, -91, -90, -89, -31, -30, -29, -14, -13, -1, 0
+            ),
+        }
+        if kind == "task":
+            row["occurred_at"] = self.instant(-60, -2, -1, 0, 0, 1, 1, 10)
+            row["recorded_at"] = self.instant(-90, -60, -30, -2, -1, 0, 1)
+            if self.chance(0.4):
+                row["due_at"] = self.instant(-30, -1, 0, 1, 10)
+            if self.chance(0.4):
+                row |= {
+                    "status": pick(("COMPLETED", "completed")),
+                    "completed_at": self.instant(-2, -1, 0, 1, 2),
+                }
+            elif self.chance(0.3):
+                row["status"] = pick(("COMPLETED", "NOT_STARTED", "waiting"))
+        several = self.random.sample(contacts, min(len(contacts), pick((0, 1, 1, 2))))
+        logged: list[Row] = [{"contact_id": contact} for contact in several]
+        if not logged or self.chance(0.3):
+            logged.append({"org_id": pick(orgs)})
+        if len(logged) == 1 and logged[0].get("contact_id") and self.chance(0.2):
+            logged[0]["org_id"] = pick(orgs)
+        late = {"recorded_at": self.instant(-1, 0, 1, 2, 5)} if self.chance(0.15) else {}
+        self.rows.setdefault("engagements", []).extend(row | one | late for one in logged)
+
+    def _later_versions(self, orgs: list[str]) -> None:
+        """Second versions of records: what was known first is not what is known last."""
+        pick = self.random.choice
+        changes: dict[str, Any] = {
+            "contacts": lambda row: {
+                "lifecycle_stage": pick(STAGES),
+                "lead_status": pick(STATUSES),
+                "owner_id": pick(("csm1", "csm2", None)),
+                "is_deleted": self.chance(0.3),
+            },
+            "organisations": lambda row: {
+                "members_active": pick((0, 3, 50, None)),
+                "owner_id": pick(("csm1", None)),
+                "is_deleted": self.chance(0.2),
+            },
+            "conversations": lambda row: {"rating": pick((1, 4)), "rated_at": self.instant(-1, 0, 1)},
+            "engagements": lambda row: (
+                {"completed_at": self.instant(-1, 0, 1), "status": "COMPLETED"}
+                if row["type"] == "task"
+                else {"is_deleted": self.chance(0.5)}
+            ),
+        }
+        for table, change in changes.items():
+            for row in self.mine(table):
+                if self.chance(0.12):
+                    row.setdefault("recorded_at", self.instant(-500))
+                    self.rows[table].append(row | change(row) | {"recorded_at": self.instant(-1, 0, 1, 1, 2)})
+
+
+@dataclass
 class _Renewals(_Company):
     """Draws, for a company that is drawn already, what renewals are about: contracts with terms, and deals about them.
 
-    From a stream of its own, so that the company stays the one its integer always gave.
+    From a stream of its own, as `_People`, whose people some of its organisations share.
     """
 
     def day(self, *offsets: int) -> date:
@@ -326,12 +757,17 @@ class _Renewals(_Company):
                 self.add("org_parents", late=0, org_id=org, parent_org_id=parent)
         for number in range(pick((0, 1, 2, 3, 4, 6))):
             self._renewal_deal(f"{self.prefix}x{number}", contracts)
-        for row in self.rows["organisations"]:
-            if row["org_id"].startswith(self.prefix):
+        for row in self.mine("organisations"):
+            if row["org_id"] in orgs:
                 self._described(row)
-        for row in self.rows.get("deals", ()):
+        for row in self.mine("deals"):
             if row["deal_id"].startswith(f"{self.prefix}d"):
-                row |= self._told()
+                row |= self._told() | {"owner_id": row["owner_id"]}
+        for row in self.mine("contacts"):
+            if self.chance(0.3):
+                self.add("contact_orgs", contact_id=row["contact_id"], org_id=pick(orgs))
+        for row in self.mine("deals"):
+            row["name"] = pick((f"Deal {row['deal_id']}", None))
 
     def _described(self, row: Row) -> None:
         pick = self.random.choice
@@ -530,7 +966,10 @@ class _Renewals(_Company):
 
 def world_of(seeds: Sequence[int], as_of: date, zone: str) -> dict[str, list[Row]]:
     """One company for each seed, its ids its own, the exchange rates and colleagues shared."""
-    rows: dict[str, list[Row]] = {"users": [dict(user) for user in USERS]}
+    rows: dict[str, list[Row]] = {"users": [dict(user) for user in USER_ROWS]}
+    # What a colleague was before: the role of today holds for all of history.
+    rows["users"].append({"user_id": "csm2", "role": "support", "recorded_at": "2020-01-01T00:00:00Z"})
+    rows["users"][1]["recorded_at"] = "2021-01-01T00:00:00Z"
     weather = Random(sum(seeds))
     for currency, rate in (("EUR", 1.1), ("JPY", 0.0065)):
         for offset in (-700, *weather.sample(EDGES + NEAR, 3)):
@@ -541,7 +980,10 @@ def world_of(seeds: Sequence[int], as_of: date, zone: str) -> dict[str, list[Row
                     "valid_from": (as_of + timedelta(offset)).isoformat(),
                 }
             )
-    for number, (stage, status, probability) in enumerate(STAGES):
+    rows["fx_rates"].append(
+        {"currency": "CHF", "rate": 1.2, "valid_from": (as_of + timedelta(1)).isoformat()}
+    )
+    for number, (stage, status, probability) in enumerate(DEAL_STAGES):
         row = {"pipeline": "post_sales", "stage": stage, "status": status, "probability": probability}
         rows.setdefault("stages", []).append(row)
         if number < 2:
@@ -552,17 +994,18 @@ def world_of(seeds: Sequence[int], as_of: date, zone: str) -> dict[str, list[Row
     changed = {"stage": "strange", "status": "won", "recorded_at": (as_of - timedelta(3)).isoformat()}
     rows["stages"].append({"pipeline": "post_sales"} | changed)
     rows["stages"].append({"pipeline": "sales", "stage": "negotiation", "status": "lost", "probability": 0.1})
-    rows["users"].append(
-        {
-            "user_id": "csm2",
-            "role": "csm",
-            "is_active": False,
-            "recorded_at": (as_of + timedelta(1)).isoformat(),
-        }
-    )
+    left = {"is_active": False, "recorded_at": (as_of + timedelta(1)).isoformat()}
+    rows["users"].append(USER_ROWS[1] | left)
     for number, seed in enumerate(seeds):
-        _Company(Random(seed), f"{number}-", as_of, ZoneInfo(zone), rows).draw()
-        _Renewals(Random(f"renewals of {seed}"), f"{number}-", as_of, ZoneInfo(zone), rows).draw()
+        company: dict[str, list[Row]] = {}
+        for kind, stream in (
+            (_Company, seed),
+            (_People, f"people {seed}"),
+            (_Renewals, f"renewals of {seed}"),
+        ):
+            kind(Random(stream), f"{number}-", as_of, ZoneInfo(zone), company).draw()
+        for table, drawn in company.items():
+            rows.setdefault(table, []).extend(drawn)
     return rows
 
 
@@ -574,6 +1017,8 @@ def variants(as_of: date) -> list[dict[str, Any]]:
         {
             "growth": {"baseline": "zero", "days": 30, "min_seats": 5},
             "metrics": period,
+            "lifecycle": {"internal_domains": ("Vendor.example",), "autocreated_sources": ("Gmail",)},
+            "nps": {"detractor_max": 5},
             "renewal": {
                 "stages": ["negotiation", "contract_sent"],
                 "stage_probability": {"negotiation": 0.5, "_missing": 0.8},
@@ -582,6 +1027,13 @@ def variants(as_of: date) -> list[dict[str, Any]]:
         {
             "tiers": {"mode": "percentile"},
             "contraction": {"days": 28, "seats_min": 0, "mrr_min": 0},
+            "interactions": {"days": 40, "dissatisfied_max": 3, "tiers": ("A", "B", "C")},
+            "lifecycle": {
+                "days": 60,
+                "stages": ("Lead", "Opportunity", "Customer"),
+                "complete_after_days": 0,
+            },
+            "ownership": {"days": 60, "client_facing_roles": ("csm",)},
             "renewal": {
                 "deal_amount_basis": "arr",
                 "enterprise_mrr_over": 0,

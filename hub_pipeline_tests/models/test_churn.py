@@ -418,3 +418,47 @@ def test_the_order_of_the_input_rows_does_not_matter() -> None:
     for table in world.values():
         random.Random(7).shuffle(table)
     assert rows(build_world(world, AS_OF), "churn_flags") == rows(_built(), "churn_flags")
+
+
+def test_a_joint_plan_that_held_at_no_time_and_a_later_change_before_the_end_prove_nothing() -> None:
+    world: dict[str, list[Row]] = {
+        "organisations": organisations("empty", "payer", "dropped"),
+        "subscription_versions": [
+            *_ended("empty", "2026-06-10"),
+            *subscription("s-payer", "payer", [(START, 40, 800)]),
+            *subscription(
+                "s-dropped", "dropped", [(START, 40, 800)], plan="enterprise", cancel_at="2026-12-01"
+            ),
+            *subscription(
+                "s-dropped", "dropped", [("2026-09-01", 40, 800)], plan="enterprise", recorded_at="2026-07-05"
+            ),
+        ],
+        "org_coverage": [
+            {
+                "child_org_id": "empty",
+                "payer_org_id": "payer",
+                "valid_from": "2026-06-20",
+                "valid_to": "2026-06-15",
+            }
+        ],
+    }
+    with build_world(world, AS_OF, "2026-07-31") as connection:
+        states = {row["org_id"]: row["state"] for row in rows(connection, "churn_flags")}
+    assert states == {"empty": "churned", "dropped": "scheduled"}
+
+
+def test_an_end_to_come_of_what_is_not_paid_for_now_puts_nothing_at_risk() -> None:
+    world: dict[str, list[Row]] = {
+        "organisations": organisations("free-now"),
+        "subscription_versions": [
+            *subscription("s", "free-now", [(START, 40, 800)]),
+            *subscription("s", "free-now", [("2026-06-20", 40, 0)], plan="free", billing_interval=None),
+            *subscription("s", "free-now", [("2026-07-10", 40, 800)], recorded_at="2026-06-20"),
+            *subscription(
+                "s", "free-now", [("2026-09-01", 40, 800)], status="canceled", recorded_at="2026-06-20"
+            ),
+        ],
+    }
+    with build_world(world, AS_OF) as connection:
+        row = one(connection, "churn_flags", subscription_id="s")
+    assert (str(row["churn_date"]), row["mrr_at_risk"]) == ("2026-09-01", 0)

@@ -265,6 +265,21 @@ def test_a_second_conversation_is_not_the_first() -> None:
     assert _row("unmet")["is_first_conversation"]
 
 
+def test_a_conversation_in_which_only_colleagues_wrote_is_one_that_began_earlier() -> None:
+    world = _world()
+    world["conversations"].append({"conversation_id": "k-outreach", "contact_id": "c-unmet"})
+    world["conversation_parts"].append(
+        {
+            "conversation_id": "k-outreach",
+            "part_number": 1,
+            "author_type": "admin",
+            "created_at": "2026-02-01T10:00:00Z",
+        }
+    )
+    row = one(build_world(world, AS_OF), "interactions", conversation_id="k-unmet")
+    assert not row["is_first_conversation"]
+
+
 def test_an_unmet_contact_is_worth_approaching_where_fewer_than_two_are_met() -> None:
     assert _row("single")["approach_candidate"]
     assert _row("single")["met_contacts"] == 0

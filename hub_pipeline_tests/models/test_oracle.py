@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import date, timedelta
-from pathlib import Path
+from functools import cached_property
 from random import Random
-from types import CodeType, FrameType, ModuleType
 from typing import Any
 
 import pytest
@@ -17,19 +13,42 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hub_pipeline.models import build, catalog
-from hub_pipeline_tests.models import oracle, oracle_renewals
-from hub_pipeline_tests.models.oracle import expected
+from hub_pipeline_tests.models import oracle, oracle_people, oracle_renewals
+from hub_pipeline_tests.models.oracle_people import People
 from hub_pipeline_tests.models.oracle_renewals import RenewalOracle
 from hub_pipeline_tests.models.random_worlds import Row, Scenario, scenario, scenarios
 from hub_pipeline_tests.models.test_cases import CASES, _matches, _settings
 from hub_pipeline_tests.models.worlds import build_world, rows
 
 
-class WholeOracle(RenewalOracle):
+class WholeOracle(RenewalOracle, People):
     """Everything the oracle knows."""
 
+    def customer_360(self) -> list[Row]:
+        nothing = dict.fromkeys(
+            ("next_renewal_on", "next_renewal_status", "next_renewal_mrr", "next_renewal_deal_id")
+        )
+        return [row | self._next_renewals.get(row["org_id"], nothing) for row in super().customer_360()]
 
-MARTS = (*oracle.MARTS, *oracle_renewals.MARTS)
+    @cached_property
+    def _next_renewals(self) -> dict[str, Row]:
+        """Of each organisation the contract that is not renewed yet with the earliest renew_by, else the renewed one."""
+        found: dict[str, Row] = {}
+        for row in sorted(
+            (row for row in self.renewal_pipeline() if row["subscription_id"] and row["renew_by"]),
+            key=lambda row: (row["status"] == "renewed", row["renew_by"], row["renewal_id"]),
+        ):
+            following = {
+                "next_renewal_on": row["renew_by"],
+                "next_renewal_status": row["status"],
+                "next_renewal_mrr": row["mrr_at_stake"],
+                "next_renewal_deal_id": row["deal_id"],
+            }
+            found.setdefault(row["org_id"], following)
+        return found
+
+
+MARTS = (*oracle.MARTS, *oracle_renewals.MARTS, *oracle_people.MARTS)
 #: The natural key of each covered mart.
 KEYS: dict[str, tuple[str, ...]] = {
     "organisation_daily": ("org_id",),
@@ -50,11 +69,37 @@ KEYS: dict[str, tuple[str, ...]] = {
     "upsell_pipeline": ("upsell_id",),
     "interactions": ("conversation_id", "org_id"),
     "unattributed_interactions": ("conversation_id",),
-    "ownership_crossovers": ("subject_id",),
+    "ownership_crossovers": ("kind", "subject_id"),
+    "lifecycle_checks": ("check", "subject_id"),
+    "interactions_by_org": ("org_id",),
+    "customer_360": ("org_id",),
+    "unmatched_customers": ("org_id",),
+    "unmatched_nps": ("response_id",),
 }
-#: Companies on which SQL and oracle once differed: MRR of the last paid version unknown, an end learnt later, an empty
-#: contract with and without a subscription that ended.
-ONCE_DIFFERENT = (4193455926, 3526407276, 1273240371, 769977120)
+#: Companies on which SQL and oracle once differed.
+ONCE_DIFFERENT = (
+    4193455926,  # MRR of the last paid version unknown
+    3526407276,  # an end learnt later
+    1273240371,  # an empty contract with a subscription that ended
+    769977120,  # and without
+    229953283,  # an empty contract with an amount
+    3458970497,  # a planned end as a later version; a task completed later
+    4279386643,  # a rating without a time
+    3346831283,  # a conversation without the contact's message; a contact created later
+    3495627457,  # a stage taken back; the owner and stage of a duplicate
+    2911447521,  # the status of a duplicate
+    371551275,  # the name of a mail extension
+    440099242,  # the owner of duplicates at the close of as_of
+    2639904105,  # likewise
+    1735072617,  # a respondent who is no contact
+    1282988009,  # a domain of a contact created later
+    766065836,  # a joint plan that held at no time
+    2590000246,  # a later change of the subscription that ends is no proof
+    464899792,  # an end of what is not paid for now
+    2294923564,  # success plans of merged organisations
+    4200808393,
+    1752072361,  # the survivor of a merge is deleted
+)
 #: The same where it was the day that mattered, each as `scenario` takes it: a contract that never held was a sighting;
 #: what a subscription was before its end was evidence of a move; of equal versions the oracle kept another one.
 ONCE_DIFFERENT_ON_A_DAY = (
@@ -100,11 +145,12 @@ def _keyed(mart: str, table: Sequence[Row]) -> dict[tuple[Any, ...], Row]:
 
 def _differences(one: Scenario) -> list[str]:
     """Each row in which SQL and oracle differ: which side has it, or the columns as (oracle, SQL)."""
-    answers = expected(WholeOracle, MARTS, one.world, one.as_of, one.known_at, one.settings)
+    company = WholeOracle(one.world, one.as_of, one.known_at, one.settings)
+    answers = {mart: getattr(company, mart)() for mart in MARTS}
     found = []
     with build_world(one.world, one.as_of.isoformat(), one.known_at.isoformat(), one.settings) as connection:
         for mart, oracle_rows in answers.items():
-            ours, sql = _keyed(mart, oracle_rows), _keyed(mart, _sql_rows(connection, mart))
+            ours, sql = _keyed(mart, oracle_rows), _keyed(mart, rows(connection, mart))
             for key in sorted({*ours, *sql}, key=str):
                 if key not in sql:
                     found.append(f"{mart} {key}: only the oracle has {ours[key]}")
@@ -121,14 +167,6 @@ def _differences(one: Scenario) -> list[str]:
     return found
 
 
-def _sql_rows(connection: Any, mart: str) -> list[Row]:
-    """The mart's rows without the kind that the oracle does not know: crossovers on accounts."""
-    found = rows(connection, mart)
-    if mart == "ownership_crossovers":
-        return [row for row in found if row["kind"] == "contact"]
-    return found
-
-
 def _assert_agreement(one: Scenario) -> None:
     differences = _differences(one)
     assert not differences, "\n".join(
@@ -136,74 +174,25 @@ def _assert_agreement(one: Scenario) -> None:
     )
 
 
-def _quick(variant: int) -> Scenario:
-    """The companies of the quick tests, on another day and in another zone for each variant of the settings."""
-    random = Random(20260630)
-    seeds = [random.randrange(2**32) for _ in range(80)]
-    day, zone = (("2026-03-29", "Europe/Berlin"), ("2026-06-30", "UTC"), ("2028-02-29", "Africa/Cairo"))[
-        variant
-    ]
-    return scenario([*seeds, *ONCE_DIFFERENT], day, zone, 1, variant)
+#: Day, zone, days of later knowledge and settings of the quick tests, and how many companies they are asked for.
+QUICK = (
+    ("2026-03-29", "Europe/Berlin", 1, 0, 80),
+    ("2028-02-29", "Africa/Cairo", 3, 1, 40),
+    ("2026-11-01", "America/New_York", 0, 2, 40),
+)
 
 
-@pytest.mark.parametrize("variant", range(3))
+def quick(variant: int) -> Scenario:
+    """The companies of the quick tests, others for each variant of the settings."""
+    random = Random(f"quick {variant}")
+    day, zone, extra_days, _, companies = QUICK[variant]
+    seeds = [random.randrange(2**32) for _ in range(companies)]
+    return scenario([*seeds, *ONCE_DIFFERENT], day, zone, extra_days, variant)
+
+
+@pytest.mark.parametrize("variant", range(len(QUICK)))
 def test_sql_and_oracle_agree_on_random_companies(variant: int) -> None:
-    _assert_agreement(_quick(variant))
-
-
-def test_these_random_companies_reach_every_rule_about_renewals() -> None:
-    """Every code that a contract allows occurs, and every line of the oracle's functions about renewals is run."""
-    answers: dict[str, list[Row]] = {}
-    with _lines_run(oracle_renewals) as run:
-        for variant in range(3):
-            one = _quick(variant)
-            found = expected(
-                WholeOracle, oracle_renewals.MARTS, one.world, one.as_of, one.known_at, one.settings
-            )
-            for mart, table in found.items():
-                answers.setdefault(mart, []).extend(table)
-    for model in catalog().layer("marts"):
-        for column, meaning in model.contract.columns.items():
-            if model.table in answers and meaning.accepted:
-                values = [row[column] for row in answers[model.table]]
-                said = {code for value in values for code in (value if isinstance(value, list) else [value])}
-                assert set(meaning.accepted) <= said, f"{model.table}.{column}"
-    source = Path(str(oracle_renewals.__file__)).read_text(encoding="utf-8").splitlines()
-    assert [source[line - 1].strip() for line in sorted(_lines_of_functions(oracle_renewals) - run)] == []
-
-
-@contextmanager
-def _lines_run(module: ModuleType) -> Iterator[set[int]]:
-    """The numbers of the module's lines that are run meanwhile."""
-    run: set[int] = set()
-
-    def in_module(frame: FrameType, event: str, _: object) -> Any:
-        if event == "line":
-            run.add(frame.f_lineno)
-        return in_module
-
-    def on_call(frame: FrameType, _event: str, _: object) -> Any:
-        return in_module if frame.f_code.co_filename == module.__file__ else None
-
-    before = sys.gettrace()
-    sys.settrace(on_call)
-    try:
-        yield run
-    finally:
-        sys.settrace(before)
-
-
-def _lines_of_functions(module: ModuleType) -> set[int]:
-    """The numbers of all lines with code in the module's functions and methods."""
-    file = str(module.__file__)
-    waiting = [compile(Path(file).read_text(encoding="utf-8"), file, "exec")]
-    lines: set[int] = set()
-    while waiting:
-        code = waiting.pop()
-        if code.co_flags & inspect.CO_NEWLOCALS and code.co_flags & inspect.CO_OPTIMIZED:
-            lines |= {line for _, _, line in code.co_lines() if line and line != code.co_firstlineno}
-        waiting += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
-    return lines
+    _assert_agreement(quick(variant))
 
 
 @pytest.mark.slow

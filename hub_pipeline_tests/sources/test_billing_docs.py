@@ -63,3 +63,18 @@ def test_the_files_of_the_first_example_load_as_they_are_printed(
     assert billing.subscription_versions(
         "org_id, seats, amount, billing_interval, plan", "term_end IS NOT NULL"
     ) == [("cus_1", 40, 480, "month", "Team")]
+
+
+def test_every_edge_case_of_the_ledger_names_tests_that_exist() -> None:
+    page = (Path(hub_pipeline.__file__).parents[1] / "docs/billing_ledger.md").read_text(encoding="utf-8")
+    section = page.split("## Edge cases")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| ([\d, ]+) [^|]*\| [^|]* \| ([^|]*) \|$", section, flags=re.MULTILINE)
+    cases = [int(number) for numbers, _ in rows for number in numbers.split(",")]
+    assert cases == list(range(1, 48))
+    here = Path(__file__).parent
+    edge_cases = (here / "test_billing_edge_cases.py").read_text(encoding="utf-8")
+    for numbers, named in rows:
+        tests, files = re.findall(r"test_\d\d\b", named), re.findall(r"[\w/]+\.py", named)
+        assert tests or files, numbers
+        assert [name for name in tests if f"def {name}_" not in edge_cases] == [], numbers
+        assert [f for f in files if not ((here / f).exists() or (here.parent / f).exists())] == [], numbers

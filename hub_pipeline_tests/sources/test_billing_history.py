@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 import hub_pipeline
+from hub_pipeline.errors import WarehouseError
 from hub_pipeline_tests.sources.billing_folder import ITEMS, SUBSCRIPTIONS, BillingFolder
+from hub_pipeline_tests.sources.billing_marts import build_billing
 
 INSTANT = timedelta(microseconds=1)
 RAVENSTACK = Path(hub_pipeline.__file__).parents[1] / "docs/examples/ravenstack.toml"
@@ -331,3 +333,37 @@ def test_a_file_that_fills_two_tables_is_loaded_whole_or_not_at_all(
     billing.put("ravenstack_subscriptions.csv", [header, good])
     results = billing.run()
     assert (results["subscriptions"].inserted, results["subscription_items"].inserted) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("currency", "minor", "rate", "mrr"),
+    [
+        ("JPY", "1000000", "0.006543210987654321", "6543.21"),
+        ("KWD", "1250500", "3.256789012345678901", "4072.61"),
+        # Tenths of a billion at a rate that eight decimals would have rounded to 0.00000012.
+        ("IRR", "99999999999900", "0.0000001234567891", "123456.79"),
+        ("EUR", "100", "999999999999.999999999999999999", "1000000000000.00"),
+    ],
+)
+def test_a_rate_keeps_its_eighteen_decimals_and_the_product_is_rounded_to_cents_once(
+    billing: BillingFolder, currency: str, minor: str, rate: str, mrr: str
+) -> None:
+    billing.put(full("2026-10-31"), [SUBSCRIPTIONS, f"s1,c1,active,{currency},2026-01-01,"])
+    header = ITEMS.replace("unit_amount_minor", "recurring_minor")
+    billing.put(full("2026-10-31", "subscription_items"), [header, f"i1,s1,seat,1,{minor},month,2026-01-01,"])
+    billing.put("fx_rates__2026-10-31.csv", ["currency,valid_from,rate", f"{currency},2026-01-01,{rate}"])
+    billing.run()
+    build_billing(billing, date(2026, 10, 31), "organisation_daily")
+    assert billing.rows("SELECT DISTINCT rate FROM staging.fx_rates") == [(Decimal(rate),)]
+    assert billing.rows("SELECT mrr FROM marts.organisation_daily") == [(Decimal(mrr),)]
+
+
+def test_a_build_file_of_an_earlier_version_is_refused_before_anything_is_believed(
+    billing: BillingFolder,
+) -> None:
+    billing.put(full("2026-10-01"), [SUBSCRIPTIONS, "s1,c1,active,USD,2026-01-01,"])
+    billing.run()
+    billing.connection.execute("DROP TABLE raw_billing.listed")
+    with pytest.raises(WarehouseError, match="hub-pipeline rebuild"):
+        billing.run()
+    assert in_force(billing, date(2026, 10, 2)) == {"s1": "active"}

@@ -72,7 +72,7 @@ class Doors(BillingFolder):
         self,
         id: str,
         score: Any,
-        at: datetime,
+        at: datetime | None,
         *,
         contact: str | None = None,
         kind: str = "NPS",
@@ -117,14 +117,14 @@ class Doors(BillingFolder):
         )
 
     def build(self) -> None:
-        model = catalog().models["inputs.nps_responses"]
-        run_model(self.connection, model, model_parameters(None, None, self.settings))
+        for name in ("inputs.nps_responses", "inputs.nps_quarantine"):
+            run_model(self.connection, catalog()[name], model_parameters(None, None, self.settings))
 
-    def failing(self, check: str) -> set[tuple[Any, ...]]:
-        """What a check of the table names."""
+    def failing(self, check: str, table: str = "nps_responses") -> set[tuple[Any, ...]]:
+        """What a check of a table names."""
         self.build()
         day = datetime(2026, 5, 31).date()
-        model = catalog().models["inputs.nps_responses"]
+        model = catalog()[f"inputs.{table}"]
         parameters = model_parameters(day, day, self.settings)
         (found,) = (r for r in run_checks(self.connection, model, day, day, parameters) if r.name == check)
         used = {name: value for name, value in parameters.items() if f"${name}" in found.check.sql}
@@ -190,25 +190,67 @@ def test_scores_that_are_none_are_counted_with_where_they_stand_and_never_become
     )
     assert results["nps_responses"].quarantined == 3
     assert sorted(row[1] for row in doors.answers()) == [0, 5, 5, 5, 10]
-    assert doors.failing("nps_scores_are_valid") == {
-        ("hubspot_feedback", "s1", "11.0000"),
-        ("hubspot_feedback", "s2", None),
-        ("hubspot_feedback", "s3", "7.5000"),
-        ("hubspot_feedback", "s4", "-1.0000"),
-        ("intercom", "i1", "N/A"),
-        ("intercom", "i2", "7.5"),
-        ("csv", "crm nps_responses__2026-05-31.csv line 5", "score: not from 0 to 10"),
-        (
-            "csv",
-            "crm nps_responses__2026-05-31.csv line 6",
-            "score: not a whole number of at most nine digits",
-        ),
-        (
-            "csv",
-            "crm nps_responses__2026-05-31.csv line 7",
-            "score: not a whole number of at most nine digits",
-        ),
-    }
+    doors._insert("raw_hubspot.organisations_unread", "7", "nps_score", "great")
+    doors._insert("raw_hubspot.contacts_unread", "8", "nps_score", "10.5")
+    line = "nps_responses__2026-05-31.csv line"
+    quarantined = {
+        ("hubspot_feedback", "s1", "11.0000", "not from 0 to 10"),
+        ("hubspot_feedback", "s2", None, "empty"),
+        ("hubspot_feedback", "s3", "7.5000", "not a whole number"),
+        ("hubspot_feedback", "s4", "-1.0000", "not from 0 to 10"),
+        ("hubspot_organisation", "7", "great", "not a number"),
+        ("hubspot_contact", "8", "10.5", "not a whole number"),
+        ("intercom", "i1", "N/A", "not a number"),
+        ("intercom", "i2", "7.5", "not a whole number"),
+        ("csv crm", f"{line} 5", "r11,2026-05-02,11,,c1,,,,", "score: not from 0 to 10"),
+        ("csv crm", f"{line} 6", "r12,2026-05-02,N/A,,c1,,,,", "score: not a whole number of at most nine digits"),
+        ("csv crm", f"{line} 7", "r13,2026-05-02,7.5,,c1,,,,", "score: not a whole number of at most nine digits"),
+    }  # fmt: skip
+    assert doors.failing("nps_scores_are_valid", "nps_quarantine") == quarantined
+    assert doors.failing("nps_answers_add_up", "nps_quarantine") == set()
+    assert (
+        set(doors.rows("SELECT source, record_id, score, reason FROM inputs.nps_quarantine")) == quarantined
+    )
+
+
+def test_a_score_that_was_corrected_leaves_the_quarantine_and_counts(doors: Doors) -> None:
+    doors.submission("s1", 11, MAY, contact="1")
+    doors.submission("s2", 9, None, contact="1")
+    doors.build()
+    assert doors.rows("SELECT record_id, reason FROM inputs.nps_quarantine ORDER BY 1") == [
+        ("s1", "not from 0 to 10"),
+        ("s2", "no time of the answer"),
+    ]
+    doors.connection.execute(
+        "INSERT INTO raw_hubspot.feedback_submissions_mapped SELECT * REPLACE (10 AS score, $at AS responded_at, $later AS "
+        "_recorded_at) FROM raw_hubspot.feedback_submissions_mapped",
+        {"at": MAY, "later": MAY + DAY},
+    )
+    assert {row[1] for row in doors.answers()} == {10}
+    assert doors.rows("FROM inputs.nps_quarantine") == []
+
+
+def test_an_answer_stays_with_the_contact_who_gave_it_when_the_link_is_removed_or_changed(
+    doors: Doors,
+) -> None:
+    doors.submission("s1", 3, MAY, contact="1")
+    doors.connection.execute(
+        "INSERT INTO raw_hubspot.associations SELECT * REPLACE ($gone AS _deleted_at, $gone AS _recorded_at) "
+        "FROM raw_hubspot.associations",
+        {"gone": MAY + 9 * DAY},
+    )
+    doors._insert(
+        "raw_hubspot.associations", "feedback_submissions", "s1", "contacts", "0", None, MAY + 9 * DAY
+    )
+    assert doors.answers("contact_id, score, recorded_at") == [("1", 3, MAY)]
+
+
+def test_a_link_with_a_contact_that_comes_after_the_answer_counts_from_then_on(doors: Doors) -> None:
+    doors.submission("s1", 3, MAY)
+    doors._insert(
+        "raw_hubspot.associations", "feedback_submissions", "s1", "contacts", "1", None, MAY + 9 * DAY
+    )
+    assert doors.answers("contact_id, score, recorded_at") == [(None, 3, MAY), ("1", 3, MAY + 9 * DAY)]
 
 
 def test_a_group_that_is_not_that_of_the_score_is_named_and_not_used(doors: Doors) -> None:
@@ -327,5 +369,5 @@ def test_without_an_attribute_in_the_settings_intercom_is_no_door(doors: Doors) 
     doors.settings = with_attribute.model_copy(update={"intercom": Settings().intercom})
     doors.attribute("i1", None, MAY, nps=3)
     assert doors.answers() == []
-    assert doors.failing("nps_scores_are_valid") == set()
+    assert doors.failing("nps_scores_are_valid", "nps_quarantine") == set()
     doors.settings = with_attribute

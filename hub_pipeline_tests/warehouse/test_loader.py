@@ -6,12 +6,14 @@ import random
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
 
 from hub_pipeline.errors import DataRefusedError
 from hub_pipeline.warehouse import ledger
+from hub_pipeline.warehouse import loader as loader_module
 from hub_pipeline.warehouse.database import Warehouse
 from hub_pipeline.warehouse.loader import RawLoader
 from hub_pipeline.warehouse.lock import RunLock
@@ -156,6 +158,61 @@ def test_the_order_of_files_within_a_run_does_not_matter(tmp_path: Path, seed: i
             )
             answers.add((tuple(rows), tuple(current)))
     assert len(answers) == 1
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_first_list_gives_the_same_rows_whether_its_files_are_compared_or_not(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance = random.Random(seed)
+    files = [
+        [
+            company(
+                str(chance.randint(1, 40)), seats=chance.randint(1, 2), updated=f"2026-10-0{day}T00:00:00"
+            )
+            for day in chance.choices(range(1, 4), k=chance.choice((1, 3, 20)))
+        ]
+        if chance.random() < 0.5
+        else [company(str(number)) for number in range(100 * part, 100 * part + 20)]
+        for part in range(4)
+    ]
+    named = {record["id"] for file in files for record in file}
+    gone = set(chance.sample(sorted(named), k=len(named) // 10))
+    found = []
+    for times in (32, -1):
+        monkeypatch.setattr(loader_module, "_FIRST_TIMES", times)
+        folder = tmp_path / str(times)
+        folder.mkdir()
+        with run(folder) as one:
+            landed = [one.land(COMPANIES, file, str(part)) for part, file in enumerate(files)]
+            for file in landed:
+                one.loader.load_file(COMPANIES, file)
+            first = one.loader.finish_stream(
+                COMPANIES, landed, StreamResult("hubspot", "companies", "complete"), 0.2
+            )
+        with run(folder, DAY + timedelta(days=1)) as two:
+            second = two.take(COMPANIES, [company(i, seats=9) for i in sorted(named - gone)])
+            rows = two.rows("SELECT * EXCLUDE (_run_id) FROM raw_hubspot.companies ORDER BY ALL")
+        assert (first.deleted, second.deleted) == (0, len(gone))
+        found.append((first.inserted, second.inserted, rows))
+    assert found[0] == found[1]
+
+
+def test_a_first_list_is_appended_without_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[str] = []
+    real = RawLoader._incoming
+
+    def noting(self: RawLoader, stream: RawStream, *rest: Any) -> str:
+        compared.append(stream.table)
+        return real(self, stream, *rest)
+
+    monkeypatch.setattr(RawLoader, "_incoming", noting)
+    with run(tmp_path) as one:
+        assert one.load_records(COMPANIES, [company("1"), company("2")], "0") == 2
+        assert one.load_records(COMPANIES, [company("3")], "1") == 1
+        assert compared == []
+        assert one.load_records(COMPANIES, [company("3"), company("4")], "2") == 1
+        assert compared == ["companies"]
 
 
 def test_a_record_that_is_gone_is_deleted_and_one_that_is_back_is_live_again(tmp_path: Path) -> None:

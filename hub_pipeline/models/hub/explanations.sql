@@ -76,8 +76,17 @@ SELECT
         WHEN NOT o.is_customer THEN ['It is no customer: ' || o.state || '.']
         ELSE [
             'No high contraction: '
-            || coalesce('seat drop ' || o.seat_drop || ' of ' || o.seats_baseline, 'seats unknown') || ', '
-            || coalesce('MRR drop ' || o.mrr_drop || ' of ' || o.mrr_baseline, 'MRR unknown')
+            || CASE
+                WHEN o.seat_drop IS NULL OR o.seats_baseline IS NULL THEN 'seats unknown'
+                WHEN o.seat_drop > 0 THEN 'seat drop ' || o.seat_drop || ' of ' || o.seats_baseline
+                ELSE 'no drop of its ' || o.seats_baseline || ' seats'
+            END
+            || ', '
+            || CASE
+                WHEN o.mrr_drop IS NULL OR o.mrr_baseline IS NULL THEN 'MRR unknown'
+                WHEN o.mrr_drop > 0 THEN 'MRR drop ' || o.mrr_drop || ' of ' || o.mrr_baseline
+                ELSE 'no drop of its ' || o.mrr_baseline || ' MRR'
+            END
             || '; no current NPS detractor among ' || o.nps_answers || ' answers.'
         ]
     END AS why

@@ -12,7 +12,7 @@ checks:
 ---*/
 SELECT
   currency,
-  CAST(min(rate) AS DECIMAL(18,8)) AS rate,
+  CAST(min(rate) AS DECIMAL(30,18)) AS rate,
   valid_from,
   _recorded_at AS recorded_at
 FROM raw_billing.fx_rates_versions

@@ -3,7 +3,8 @@ description: >
   Answers to NPS surveys from four doors: HubSpot's feedback submissions, an NPS property of HubSpot contacts or
   organisations with its history, an NPS attribute of Intercom contacts, and CSV files. Only surveys of type NPS count:
   HubSpot calls CSAT and CES answers detractors too. The score is a whole number from 0 to 10, what is not is no answer
-  and stands in the checks; the group follows from the score alone. The respondent is the HubSpot contact, found by the
+  and stands in inputs.nps_quarantine; the group follows from the score alone. The respondent is the HubSpot contact (of a survey
+  answer the one it was linked with first, whatever became of the link), found by the
   exact e-mail address where the door does not name it (the contact known first); else the respondent of the door,
   intercom:<id> or respondent:<hash of the address>; an answer without any is anonymous, and an organisation's property
   has one respondent, organisation:<id>. A match that becomes known later gives a new version. One answer that came
@@ -12,24 +13,6 @@ description: >
   whose door stands first in the order above.
 grain: [response_id, recorded_at]
 checks:
-  - name: nps_scores_are_valid
-    severity: warn
-    description: Answers whose score is not a whole number from 0 to 10; they are kept in raw and count nowhere.
-    sql: >
-      SELECT 'hubspot_feedback' AS source, id, CAST(score AS VARCHAR) AS score FROM raw_hubspot.feedback_submissions_mapped
-      WHERE survey_type = 'NPS' AND (score IS NULL OR score < 0 OR score > 10 OR score <> floor(score))
-      UNION ALL
-      SELECT 'hubspot_organisation', id, value FROM raw_hubspot.organisations_unread WHERE column_name = 'nps_score'
-      UNION ALL
-      SELECT 'hubspot_contact', id, value FROM raw_hubspot.contacts_unread WHERE column_name = 'nps_score'
-      UNION ALL
-      SELECT 'intercom', id, score FROM (
-        SELECT id, json_extract_string(custom_attributes, '$."' || coalesce(nullif($intercom_nps_attribute, ''), ' ') || '"') AS score
-        FROM raw_intercom.contacts_current WHERE _deleted_at IS NULL
-      ) WHERE score <> '' AND coalesce(TRY_CAST(score AS DECIMAL(9,4)) NOT IN (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10), true)
-      UNION ALL
-      SELECT 'csv', source || ' ' || original_name || ' line ' || line_no, array_to_string(reasons, '; ')
-      FROM raw_billing.quarantine WHERE table_name = 'nps_responses'
   - name: nps_groups_agree_with_scores
     severity: warn
     description: Answers whose group, as the survey tool calls it, is not that of their score; the score decides.
@@ -44,10 +27,16 @@ checks:
         AND source_group <> CASE WHEN score <= 6 THEN 'DETRACTOR' WHEN score <= 8 THEN 'PASSIVE' ELSE 'PROMOTER' END
 ---*/
 WITH contact_of AS (
-    SELECT a.from_id AS submission_id, min(a.to_id) AS contact_id
-    FROM raw_hubspot.associations AS a
-    WHERE a.from_object = 'feedback_submissions' AND a.to_object = 'contacts' AND a._deleted_at IS NULL
-    GROUP BY a.from_id
+    -- Who answered was settled when the answer was given: the contact it was linked with first, also when the link or the
+    -- contact went later.
+    SELECT 'hubspot:' || from_id AS response_id, arg_min(to_id, (first_known, to_id)) AS contact_id, min(first_known) AS known_at
+    FROM (
+        SELECT from_id, to_id, min(_recorded_at) AS first_known
+        FROM raw_hubspot.associations
+        WHERE from_object = 'feedback_submissions' AND to_object = 'contacts'
+        GROUP BY from_id, to_id
+    )
+    GROUP BY from_id
 ), attributes AS (
     SELECT
         id,
@@ -87,7 +76,7 @@ WITH contact_of AS (
         1 AS door,
         'hubspot_feedback' AS source,
         'hubspot:' || f.id AS response_id,
-        c.contact_id,
+        CAST(NULL AS VARCHAR) AS contact_id,
         CAST(NULL AS VARCHAR) AS email,
         CAST(NULL AS VARCHAR) AS respondent,
         CAST(NULL AS VARCHAR) AS org_id,
@@ -98,7 +87,6 @@ WITH contact_of AS (
         f._recorded_at AS recorded_at,
         f._deleted_at IS NOT NULL OR f._archived_at IS NOT NULL AS is_withdrawn
     FROM raw_hubspot.feedback_submissions_mapped AS f
-    LEFT JOIN contact_of AS c ON c.submission_id = f.id
     WHERE f.survey_type = 'NPS'
     UNION ALL
     SELECT 2, source, response_id, contact_id, NULL, NULL, NULL, NULL, score, comment, responded_at, recorded_at, false
@@ -170,6 +158,11 @@ WITH contact_of AS (
 ), events AS (
     SELECT response_id, recorded_at FROM answers
     UNION
+    SELECT a.response_id, l.known_at
+    FROM answers AS a
+    JOIN contact_of AS l ON l.response_id = a.response_id
+    WHERE l.known_at > a.recorded_at
+    UNION
     SELECT a.response_id, h.known_at
     FROM answers AS a
     JOIN hubspot_contacts AS h ON h.email = a.email
@@ -184,7 +177,12 @@ WITH contact_of AS (
         a.door,
         a.source,
         a.response_id,
-        coalesce(a.contact_id, CASE WHEN h.known_at <= e.recorded_at THEN h.contact_id END, a.respondent) AS contact_id,
+        coalesce(
+            a.contact_id,
+            CASE WHEN l.known_at <= e.recorded_at THEN l.contact_id END,
+            CASE WHEN h.known_at <= e.recorded_at THEN h.contact_id END,
+            a.respondent
+        ) AS contact_id,
         coalesce(a.org_id, CASE WHEN o.known_at <= e.recorded_at THEN o.org_id END) AS org_id,
         a.score,
         a.comment,
@@ -192,6 +190,7 @@ WITH contact_of AS (
         e.recorded_at
     FROM events AS e
     JOIN answers AS a ON a.response_id = e.response_id AND a.recorded_at <= e.recorded_at
+    LEFT JOIN contact_of AS l ON l.response_id = a.response_id
     LEFT JOIN hubspot_contacts AS h ON h.email = a.email
     LEFT JOIN organisations AS o ON o.reference = a.organisation_ref
     QUALIFY a.recorded_at = max(a.recorded_at) OVER (PARTITION BY e.response_id, e.recorded_at)

@@ -102,7 +102,7 @@ counted_days AS (
   FROM counts AS c
   JOIN (
     SELECT DISTINCT source, _precedence FROM raw_billing.lists WHERE table_name = 'daily_seats'
-  ) AS l ON l.source = c.source AND l._precedence = c._precedence
+  ) AS l ON l.source = c.source AND l._precedence = replace(c._precedence, '+', '')
   GROUP BY c.source, c.snapshot_date
 ),
 
@@ -154,7 +154,7 @@ subscriptions AS (
         WHEN status = 'canceled' THEN _told_at
       END
     ) AS end_at,
-    _told_at, _changed_at, _recorded_at, _deleted_at IS NOT NULL AND NOT _absent AS is_removed, _precedence, _line
+    _told_at, _changed_at, _recorded_at, _deleted_at IS NOT NULL AND NOT _absent AND NOT _precedence LIKE '%+' AS is_removed, _precedence, _line
   FROM raw_billing.subscriptions_versions
   WHERE livemode
   UNION ALL
@@ -173,7 +173,7 @@ items_told AS (
     coalesce(CAST(seats AS DECIMAL(18,6)), quantity) AS seats,
     quantity, unit_amount_minor, recurring_minor, discount_minor, discount_end_at, billing_scheme, usage_type,
     "interval", interval_count, current_period_end_at, _deleted_at, _told_at, _changed_at, _recorded_at,
-    _deleted_at IS NOT NULL AND NOT _absent AS is_removed, _precedence, _line
+    _deleted_at IS NOT NULL AND NOT _absent AND NOT _precedence LIKE '%+' AS is_removed, _precedence, _line
   FROM raw_billing.subscription_items_versions
   WHERE livemode
   UNION ALL

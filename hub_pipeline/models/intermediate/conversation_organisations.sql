@@ -17,7 +17,6 @@ columns:
 WITH messages AS (
     SELECT
         p.conversation_id,
-        min(p.created_at) AS first_message_at,
         max(p.created_at) FILTER (WHERE p.author_type = 'contact') AS last_contact_at,
         count(*) FILTER (
             WHERE p.author_type = 'contact'
@@ -34,7 +33,7 @@ talks AS (
         c.conversation_id,
         c.contact_id,
         c.org_id,
-        coalesce(c.created_at, m.first_message_at) AS started_at,
+        c.started_at,
         m.last_contact_at,
         m.contact_messages
     FROM intermediate.current_conversations AS c

@@ -1,7 +1,7 @@
 /*---
 description: >
   The contact records of the day: of each contact the version recorded last before the close of known_at.
-  A contact that is deleted in that version is left out.
+  A contact that is deleted in that version, or was created at or after the close of as_of, is left out.
   left_at is not yet true, and empty, when it is not before the close of as_of.
 grain: [contact_id]
 columns:
@@ -54,4 +54,4 @@ SELECT
     created_at,
     recorded_at
 FROM latest
-WHERE NOT is_deleted
+WHERE NOT is_deleted AND (created_at IS NULL OR created_at < $close_as_of)

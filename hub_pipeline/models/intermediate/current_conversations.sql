@@ -13,9 +13,15 @@ columns:
   state: {type: VARCHAR, meaning: "open, closed or snoozed"}
   title: {type: VARCHAR, meaning: "title"}
   url: {type: VARCHAR, meaning: "address of the conversation"}
-  created_at: {type: TIMESTAMP, meaning: "instant it was opened"}
+  started_at: {type: TIMESTAMP, meaning: "instant it was opened, else of its first known message; empty = neither is known"}
 ---*/
-WITH latest AS (
+WITH messages AS (
+    SELECT conversation_id, min(created_at) AS first_message_at
+    FROM staging.conversation_parts
+    WHERE recorded_at < CAST($close_known_at AS TIMESTAMP) AND created_at < CAST($close_as_of AS TIMESTAMP)
+    GROUP BY conversation_id
+),
+latest AS (
     SELECT
         c.*,
         c.rated_at IS NULL OR c.rated_at < CAST($close_as_of AS TIMESTAMP) AS is_rated
@@ -33,7 +39,8 @@ SELECT
     l.state,
     l.title,
     l.url,
-    l.created_at
+    coalesce(l.created_at, m.first_message_at) AS started_at
 FROM latest AS l
+LEFT JOIN messages AS m ON m.conversation_id = l.conversation_id
 LEFT JOIN intermediate.organisation_identity AS i ON i.org_id = l.org_id
 WHERE NOT l.is_deleted AND (l.created_at IS NULL OR l.created_at < CAST($close_as_of AS TIMESTAMP))

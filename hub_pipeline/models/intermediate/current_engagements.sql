@@ -2,7 +2,8 @@
 description: >
   Notes, tasks, e-mails, calls and meetings known by known_at, one row for each engagement, contact and organisation:
   the latest version, not deleted. What takes place at or after the close of as_of has not happened yet and is left
-  out, except a task that was recorded before that close: its time is when it is due, and that it exists is a fact.
+  out, except a task of which any version was recorded before that close: its time is when it is due, and that it
+  exists is a fact. A task completed at or after that close is not yet completed: its completed_at and status are empty.
 grain: [engagement_id, contact_id, org_id]
 columns:
   engagement_id: {type: VARCHAR, meaning: "id of the engagement", not_null: true}
@@ -14,13 +15,16 @@ columns:
   role: {type: VARCHAR, meaning: "role of that colleague"}
   is_automated: {type: BOOLEAN, meaning: "sent by a sequence or a campaign", not_null: true}
   occurred_at: {type: TIMESTAMP, meaning: "instant it took place; of a task: is due", not_null: true}
-  status: {type: VARCHAR, meaning: "status in its source"}
+  status: {type: VARCHAR, meaning: "status in its source; empty = unknown at the close of as_of"}
   due_at: {type: TIMESTAMP, meaning: "instant a task is due"}
-  completed_at: {type: TIMESTAMP, meaning: "instant a task was completed"}
+  completed_at: {type: TIMESTAMP, meaning: "instant a task was completed, before the close of as_of"}
   subject: {type: VARCHAR, meaning: "subject line"}
 ---*/
 WITH latest AS (
-    SELECT e.*
+    SELECT
+        e.*,
+        min(e.recorded_at) OVER (PARTITION BY e.engagement_id, e.contact_id, e.org_id) AS first_recorded_at,
+        coalesce(e.completed_at >= CAST($close_as_of AS TIMESTAMP), false) AS is_completed_later
     FROM staging.engagements AS e
     WHERE e.recorded_at < CAST($close_known_at AS TIMESTAMP)
     QUALIFY e.recorded_at = max(e.recorded_at) OVER (PARTITION BY e.engagement_id, e.contact_id, e.org_id)
@@ -36,7 +40,7 @@ merged AS (
         NOT l.is_deleted
         AND (
             l.occurred_at < CAST($close_as_of AS TIMESTAMP)
-            OR (l.type = 'task' AND l.recorded_at < CAST($close_as_of AS TIMESTAMP))
+            OR (l.type = 'task' AND l.first_recorded_at < CAST($close_as_of AS TIMESTAMP))
         )
     QUALIFY row_number() OVER (
         PARTITION BY l.engagement_id, l.contact_id, coalesce(i.canonical_org_id, l.org_id)
@@ -53,9 +57,9 @@ SELECT
     u.role,
     m.is_automated,
     m.occurred_at,
-    m.status,
+    CASE WHEN NOT m.is_completed_later THEN m.status END AS status,
     m.due_at,
-    m.completed_at,
+    CASE WHEN NOT m.is_completed_later THEN m.completed_at END AS completed_at,
     m.subject
 FROM merged AS m
 LEFT JOIN intermediate.current_users AS u ON u.user_id = m.user_id

@@ -1,8 +1,8 @@
 /*---
 description: >
   The organisation records of the day: of each organisation the version recorded last before the close of known_at.
-  Of merged organisations the survivor's record holds; where the survivor has none, the one of a loser recorded last.
-  A record that is deleted in that version is left out.
+  Of merged organisations the survivor's record holds, also when it is deleted; where the survivor has none, the one of
+  a loser recorded last, then the first by id. An organisation whose record that holds is deleted is left out.
   created_at is the earliest of all records merged into it, or unknown.
 grain: [org_id]
 columns:

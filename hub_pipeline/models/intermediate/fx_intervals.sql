@@ -7,10 +7,10 @@ columns:
   currency: {type: VARCHAR, meaning: "native currency", not_null: true}
   from_on: {type: DATE, meaning: "first day of the rate", not_null: true}
   to_on: {type: DATE, meaning: "first day of the next rate; empty = the last one known"}
-  rate: {type: "DECIMAL(18,8)", meaning: "units of the reporting currency for one unit", not_null: true}
+  rate: {type: "DECIMAL(30,18)", meaning: "units of the reporting currency for one unit", not_null: true}
 ---*/
 WITH known AS (
-    SELECT currency, valid_from, CAST(rate AS DECIMAL(18, 8)) AS rate
+    SELECT currency, valid_from, CAST(rate AS DECIMAL(30, 18)) AS rate
     FROM staging.fx_rates
     WHERE recorded_at < $close_known_at AND currency <> $reporting_currency AND rate IS NOT NULL
     QUALIFY

@@ -37,8 +37,8 @@ WITH moved AS (
 rated AS (
     SELECT
         m.*,
-        CASE WHEN m.currency = $reporting_currency THEN CAST(1 AS DECIMAL(18, 8)) ELSE d.rate END AS rate_of_day,
-        CASE WHEN m.currency = $reporting_currency THEN CAST(1 AS DECIMAL(18, 8)) ELSE c.rate END AS rate_of_closing
+        CASE WHEN m.currency = $reporting_currency THEN CAST(1 AS DECIMAL(30, 18)) ELSE d.rate END AS rate_of_day,
+        CASE WHEN m.currency = $reporting_currency THEN CAST(1 AS DECIMAL(30, 18)) ELSE c.rate END AS rate_of_closing
     FROM moved AS m
     LEFT JOIN intermediate.fx_intervals AS d
         ON m.currency = d.currency AND d.from_on <= m.starts_on AND (d.to_on IS NULL OR d.to_on > m.starts_on)
@@ -52,8 +52,8 @@ crossing AS (
         r.child_org_id,
         r.payer_org_id,
         r.starts_on,
-        CAST(round(r.mrr_native * r.rate_of_day, 2) AS DECIMAL(18, 2)) AS mrr_of_day,
-        CAST(round(r.mrr_native * r.rate_of_closing, 2) AS DECIMAL(18, 2)) AS mrr
+        converted(r.mrr_native, r.rate_of_day) AS mrr_of_day,
+        converted(r.mrr_native, r.rate_of_closing) AS mrr
     FROM rated AS r
     INNER JOIN intermediate.hierarchy AS child ON r.child_org_id = child.org_id
     INNER JOIN intermediate.hierarchy AS payer ON r.payer_org_id = payer.org_id

@@ -97,8 +97,8 @@ native AS (
 rated AS (
     SELECT
         n.*,
-        CASE WHEN n.currency = $reporting_currency THEN CAST(1 AS DECIMAL(18, 8)) ELSE b.rate END AS rate_before,
-        CASE WHEN n.currency = $reporting_currency THEN CAST(1 AS DECIMAL(18, 8)) ELSE a.rate END AS rate_after
+        CASE WHEN n.currency = $reporting_currency THEN CAST(1 AS DECIMAL(30, 18)) ELSE b.rate END AS rate_before,
+        CASE WHEN n.currency = $reporting_currency THEN CAST(1 AS DECIMAL(30, 18)) ELSE a.rate END AS rate_after
     FROM native AS n
     LEFT JOIN intermediate.fx_intervals AS b
         ON n.currency = b.currency AND b.from_on <= n.before_on AND (b.to_on IS NULL OR b.to_on > n.before_on)
@@ -113,9 +113,9 @@ SELECT
     org_id,
     account_id,
     currency,
-    CASE WHEN mrr_before = 0 THEN 0 ELSE CAST(round(CAST(mrr_before AS DECIMAL(18, 2)) * rate_before, 2) AS DECIMAL(18, 2)) END AS opening,
-    CASE WHEN mrr_before = 0 THEN 0 ELSE CAST(round(CAST(mrr_before AS DECIMAL(18, 2)) * rate_after, 2) AS DECIMAL(18, 2)) END AS reopened,
-    CASE WHEN mrr_after = 0 THEN 0 ELSE CAST(round(CAST(mrr_after AS DECIMAL(18, 2)) * rate_after, 2) AS DECIMAL(18, 2)) END AS closing,
+    CASE WHEN mrr_before = 0 THEN 0 ELSE converted(mrr_before, rate_before) END AS opening,
+    CASE WHEN mrr_before = 0 THEN 0 ELSE converted(mrr_before, rate_after) END AS reopened,
+    CASE WHEN mrr_after = 0 THEN 0 ELSE converted(mrr_after, rate_after) END AS closing,
     was_paused,
     is_paused
 FROM rated

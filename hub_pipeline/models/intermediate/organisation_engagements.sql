@@ -1,7 +1,8 @@
 /*---
 description: >
   What people did with each organisation before the close of as_of: engagements logged against it, else against a
-  contact attributed to it at that moment. A touch is an e-mail, call or meeting that was not automated. A task is open
+  contact attributed to it at that moment; a task due later counts for whom the contact stands for at the close of
+  as_of. A touch is an e-mail, call or meeting that was not automated. A task is open
   until it is completed; it is overdue when it was due before the close of as_of.
 grain: [org_id]
 columns:
@@ -27,14 +28,15 @@ WITH attributed AS (
             e.org_id IS NULL
             AND e.contact_id = a.contact_id
             AND a.valid_from <= e.occurred_at
-            AND (a.valid_to IS NULL OR a.valid_to > e.occurred_at)
+            AND a.valid_from < $close_as_of
+            AND (a.valid_to IS NULL OR a.valid_to > e.occurred_at OR a.valid_to >= $close_as_of)
 ),
 judged AS (
     SELECT
         *,
         type = 'task'
         AND coalesce(status <> 'completed', true)
-        AND (completed_at IS NULL OR completed_at >= $close_as_of) AS is_open_task
+        AND completed_at IS NULL AS is_open_task
     FROM attributed
     WHERE org_id IS NOT NULL
 )
@@ -44,7 +46,7 @@ SELECT
         WHERE type IN ('email', 'call', 'meeting') AND NOT is_automated AND occurred_at < $close_as_of
     ) AS last_touch_at,
     max(occurred_at) FILTER (WHERE type = 'note' AND occurred_at < $close_as_of) AS last_note_at,
-    count(*) FILTER (WHERE is_open_task) AS open_tasks,
-    count(*) FILTER (WHERE is_open_task AND coalesce(due_at, occurred_at) < $close_as_of) AS overdue_tasks
+    count(DISTINCT engagement_id) FILTER (WHERE is_open_task) AS open_tasks,
+    count(DISTINCT engagement_id) FILTER (WHERE is_open_task AND coalesce(due_at, occurred_at) < $close_as_of) AS overdue_tasks
 FROM judged
 GROUP BY org_id

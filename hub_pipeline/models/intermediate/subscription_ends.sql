@@ -22,7 +22,7 @@ columns:
   cancel_reason: {type: VARCHAR, meaning: "reason code"}
   cancel_comment: {type: VARCHAR, meaning: "reason in the customer's words"}
   recorded_on: {type: DATE, meaning: "local day on which the end became known", not_null: true}
-  mrr_at_risk: {type: "DECIMAL(18,2)", meaning: "MRR at the close of as_of, or of the day before the end if that is earlier; where it was not paid for then (paused, or begun and ended in one day) and the end has passed, of its last paid version"}
+  mrr_at_risk: {type: "DECIMAL(18,2)", meaning: "MRR at the close of as_of, or of the day before the end if that is earlier; where it was not paid for then (paused, or begun and ended in one day) and the end has passed, of its last paid version; 0 where the end is still to come"}
 ---*/
 WITH numbered AS (
     SELECT

@@ -13,8 +13,9 @@ description: >
   Mrr is converted at the rate of as_of (the last rate with valid_from <= as_of) and rounded to cents; one rate serves
   all days, so that a change over time is never a change of the exchange rate. Without a rate it is NULL.
   A CRM contract with an amount is a running subscription named contract:<org_id>:<day of valid_from>, its plan is the
-  contract's kind, its term starts with it and ends at term_end, else at valid_to. Its valid_to is the end of a term and not a
-  cancellation: cancel_at stays empty.
+  contract's kind, its term starts with it and ends at term_end, else at valid_to. Its valid_to is the end of a term
+  and not a cancellation: cancel_at stays empty. A contract whose end is not after its start never held and has no
+  row.
 grain: [subscription_id, valid_from]
 columns:
   subscription_id: {type: VARCHAR, meaning: "subscription, or contract:<org_id>:<day>", not_null: true}
@@ -121,7 +122,7 @@ all_versions AS (
         recorded_at,
         'crm_contract' AS source_kind
     FROM latest_contracts
-    WHERE amount IS NOT NULL
+    WHERE amount IS NOT NULL AND (valid_to IS NULL OR valid_to > valid_from)
 ),
 followed AS (
     SELECT
@@ -152,7 +153,7 @@ rates AS (
     QUALIFY
         row_number() OVER (PARTITION BY currency ORDER BY valid_from DESC, recorded_at DESC) = 1
     UNION ALL
-    SELECT $reporting_currency AS currency, CAST(1 AS DECIMAL(18, 8)) AS rate
+    SELECT $reporting_currency AS currency, CAST(1 AS DECIMAL(30, 18)) AS rate
 ),
 factors AS (
     SELECT 'month' AS billing_interval, 1 AS numerator, 1 AS denominator
@@ -193,7 +194,7 @@ SELECT
     m.mrr_native,
     CASE
         WHEN m.mrr_native = 0 THEN CAST(0 AS DECIMAL(18, 2))
-        ELSE CAST(round(m.mrr_native * CAST(r.rate AS DECIMAL(18, 8)), 2) AS DECIMAL(18, 2))
+        ELSE converted(m.mrr_native, r.rate)
     END AS mrr,
     m.is_running,
     coalesce(

@@ -17,7 +17,8 @@ description: >
   watch_reasons never set the flag. scheduled_downgrade: a known later version of a subscription running at the close
   of as_of has fewer seats or a lower MRR and still runs. payment_overdue>30d: a subscription has been past_due without
   a break for more than 30 local days. low_rating: a conversation attributed to it was rated
-  <= interactions.dissatisfied_max on a local day in (as_of - interactions.days, as_of]. champion_left: a contact marked
+  <= interactions.dissatisfied_max on a local day in (as_of - interactions.days, as_of]; a rating without a time was
+  given with the contact's last message. champion_left: a contact marked
   as champion left on a local day in (as_of - contraction.days, as_of] and was attributed to it at the moment before
   leaving. paused: one of its subscriptions is paused. no_touch_90d: no e-mail, call or meeting that was not automated
   with it or with a contact attributed to it at that moment on a local day in (as_of - 90, as_of]; never given when no
@@ -173,7 +174,7 @@ low_ratings AS (
     WHERE
         t.org_id IS NOT NULL
         AND c.rating <= $interactions_dissatisfied_max
-        AND local_date(c.rated_at, $reporting_tz) > CAST($as_of AS DATE) - CAST($interactions_days AS INTEGER)
+        AND local_date(coalesce(c.rated_at, t.last_contact_at), $reporting_tz) > CAST($as_of AS DATE) - CAST($interactions_days AS INTEGER)
 ),
 champions AS (
     SELECT DISTINCT a.org_id

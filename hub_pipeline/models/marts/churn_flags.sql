@@ -9,9 +9,9 @@ description: >
   moved_to_custom: a CRM contract or a subscription on an enterprise plan runs in that stretch; resubscribed: a paid
   subscription started within 31 days before or after the end and runs in that stretch; other_subscription_active:
   another paid subscription runs at the end. Of the subscription itself only what starts at or after its end is
-  evidence of a move or of a new start. Otherwise scheduled (churn_date after as_of), reactivated (the
-  organisation pays again at the close of as_of) or churned. Evidence is whatever was known by known_at, so a churn
-  during the gap stays a churn in that day's partition. Hints never dismiss: they ask a human to look.
+  evidence of a move or of a new start. Otherwise scheduled (churn_date after as_of), reactivated (the organisation
+  pays again at the close of as_of) or churned. Evidence is whatever was known by known_at, so a churn during the gap
+  stays a churn in that day's partition. Hints never dismiss: they ask a human to look.
 grain: [as_of, known_at, subscription_id]
 columns:
   as_of: {type: DATE, meaning: "day the row is for", not_null: true}
@@ -28,16 +28,16 @@ columns:
   cancel_reason: {type: VARCHAR, meaning: "reason code of the cancellation, as billing or HubSpot gives it"}
   cancel_comment: {type: VARCHAR, meaning: "reason in the customer's words"}
   recorded_on: {type: DATE, meaning: "local day on which the end became known", not_null: true}
-  mrr_at_risk: {type: "DECIMAL(18,2)", meaning: "MRR of the subscription at the close of as_of, or of the day before the end if that is earlier; where it was not paid for then (paused, or begun and ended in one day) and the end has passed, of its last paid version; reporting currency"}
+  mrr_at_risk: {type: "DECIMAL(18,2)", meaning: "MRR of the subscription at the close of as_of, or of the day before the end if that is earlier; where it was not paid for then (paused, or begun and ended in one day) and the end has passed, of its last paid version; 0 where the end is still to come; reporting currency"}
   verification: {type: VARCHAR, meaning: "needs_review when scheduled or churned and there is a hint, else confirmed", not_null: true, accepted: [confirmed, needs_review]}
-  review_hints: {type: "VARCHAR[]", meaning: "of scheduled and churned rows, in this order. parent_is_paying: its parent or the top of its account pays at the close of as_of. enterprise_deal_in_crm: it has a deal for an enterprise plan that is open, or won within churn.history_days. same_domain_as_paying_org: its domain, or that of a contact's e-mail, is one of another paying organisation, free mail and a leading www. aside. contacts_still_active: a contact wrote in Intercom at or after the end", not_null: true, accepted: [parent_is_paying, enterprise_deal_in_crm, same_domain_as_paying_org, contacts_still_active]}
-  evidence_subscription_id: {type: VARCHAR, meaning: "subscription or contract that proves the false alarm"}
+  review_hints: {type: "VARCHAR[]", meaning: "of scheduled and churned rows, in this order. parent_is_paying: its parent or the top of its account pays at the close of as_of. enterprise_deal_in_crm: it has a deal for an enterprise plan that is open, or won within churn.history_days. same_domain_as_paying_org: its domain (www. aside), or that of a contact's e-mail, is one of another paying organisation, free mail aside. contacts_still_active: a contact wrote in Intercom at or after the end", not_null: true, accepted: [parent_is_paying, enterprise_deal_in_crm, same_domain_as_paying_org, contacts_still_active]}
+  evidence_subscription_id: {type: VARCHAR, meaning: "subscription or contract that proves the false alarm; of several the one that starts first, then the first by id"}
   evidence_org_id: {type: VARCHAR, meaning: "payer of the joint plan, or survivor of the merge"}
   evidence_from: {type: DATE, meaning: "day on which the proof starts to hold"}
-  hint_parent_org_id: {type: VARCHAR, meaning: "parent or top of the account that pays"}
-  hint_deal_id: {type: VARCHAR, meaning: "enterprise deal"}
-  hint_domain: {type: VARCHAR, meaning: "domain shared with another paying organisation"}
-  hint_domain_org_id: {type: VARCHAR, meaning: "that organisation"}
+  hint_parent_org_id: {type: VARCHAR, meaning: "direct parent where it pays, else the top of the account that pays"}
+  hint_deal_id: {type: VARCHAR, meaning: "enterprise deal, the first by id"}
+  hint_domain: {type: VARCHAR, meaning: "domain shared with another paying organisation, the first by name"}
+  hint_domain_org_id: {type: VARCHAR, meaning: "that organisation: of all paying ones with the domain the first by id, or the last where it is itself the first"}
   hint_last_contact_on: {type: DATE, meaning: "last day on which a contact wrote, at or after the end"}
   why: {type: VARCHAR, meaning: "the state with its numbers, one sentence", not_null: true}
   settings_hash: {type: VARCHAR, meaning: "settings the row was made with", not_null: true}
@@ -113,6 +113,7 @@ coverage AS (
         coalesce(child.canonical_org_id, c.child_org_id) AS org_id,
         coalesce(payer.canonical_org_id, c.payer_org_id) AS payer_org_id,
         c.valid_from_on,
+        c.valid_from,
         c.valid_to
     FROM staging.org_coverage AS c
     LEFT JOIN intermediate.organisation_identity AS child ON child.org_id = c.child_org_id
@@ -129,7 +130,7 @@ covered AS (
         ON c.org_id = e.org_id
         AND c.payer_org_id <> e.org_id
         AND c.valid_from_on <= e.gap_ends_on
-        AND (c.valid_to IS NULL OR c.valid_to > e.end_at)
+        AND (c.valid_to IS NULL OR (c.valid_to > e.end_at AND c.valid_to > c.valid_from))
     GROUP BY e.subscription_id
 ),
 paying AS (

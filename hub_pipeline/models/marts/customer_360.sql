@@ -3,13 +3,18 @@ description: >
   Everything a customer-success manager asks first about one organisation: its commercial state, next renewal, flags,
   NPS, conversations, touches, tasks, success plan and health. Next renewal: the contract of marts.renewal_pipeline that
   is not renewed yet with the earliest renew_by, else the renewed one. Health, of customers only, has five components
-  from 0 to 100, each empty when nothing is known: commercial (weight 30) 100, 50 with any contraction, 0 with a high one
-  or a known end; seats (25) 100 x least(1, active members / seats); sentiment (20) 10 x the mean of the latest NPS
+  from 0 to 100, each empty when nothing is known: commercial (weight 30) 100, 50 with any contraction, 0 with a high
+  one or a known end; seats (25) 100 x least(1, active members / seats); sentiment (20) 10 x the mean of the latest NPS
   scores of its contacts, at most 30 with a current detractor; engagement (15) 100, 60, 20, 0 for a last human touch
   within 30, 90, 180 days or longer ago or never, empty when no engagement at all is known; support (10) 100 less 25 for
-  each conversation rated at most interactions.dissatisfied_max within interactions.days, not below 0, empty without a
-  conversation in that time. Health is their weighted mean over what is known, with the share of the weights that is
-  known. health_override is what HubSpot says: beside it, never instead.
+  each conversation rated at most interactions.dissatisfied_max within interactions.days (a rating without a time was
+  given with the contact's last message), not below 0, empty without a conversation in that time. Each is rounded half
+  up to one decimal; health is the weighted mean of what is known of them, rounded likewise, with the share of the
+  weights that is known. Of several success plans (of organisations that were merged, too) the one updated last is
+  shown, then the one recorded last, then the one of the first organisation by id. health_override is what HubSpot says:
+  beside it, never instead. why, of customers only: scheduled_end a known end; high_contraction, else contraction;
+  low_utilisation below 50 for seats; detractor a current one, else low_nps below 70 for sentiment; no_touch_90d at most
+  20 for engagement; dissatisfied_conversations one rated low.
 grain: [as_of, known_at, org_id]
 owners: [data]
 columns:
@@ -93,7 +98,7 @@ answers AS (
     SELECT
         org_id,
         count(DISTINCT contact_id) AS contacts,
-        avg(CAST(score AS DOUBLE)) AS mean_score,
+        CAST(avg(score) AS DECIMAL(18, 6)) AS mean_score,
         count(DISTINCT contact_id) FILTER (WHERE is_detractor) AS detractors
     FROM intermediate.nps_current
     WHERE contact_id IS NOT NULL AND org_id IS NOT NULL
@@ -107,7 +112,7 @@ conversations AS (
         count(DISTINCT t.conversation_id) FILTER (
             WHERE
             c.rating <= $interactions_dissatisfied_max
-            AND local_date(c.rated_at, $reporting_tz) > CAST($as_of AS DATE) - CAST($interactions_days AS INTEGER)
+            AND local_date(coalesce(c.rated_at, t.last_contact_at), $reporting_tz) > CAST($as_of AS DATE) - CAST($interactions_days AS INTEGER)
         ) AS dissatisfied
     FROM intermediate.conversation_organisations AS t
     INNER JOIN intermediate.current_conversations AS c ON t.conversation_id = c.conversation_id
@@ -181,11 +186,14 @@ components AS (
             WHEN is_contraction THEN 50
             ELSE 100
         END AS commercial,
-        CASE WHEN is_customer AND seats > 0 AND members_active IS NOT NULL THEN least(100.0, 100 * CAST(members_active AS DOUBLE) / seats) END AS seats_used,
+        CASE
+            WHEN is_customer AND seats > 0 AND members_active IS NOT NULL
+                THEN round(least(100, CAST(100 * members_active / seats AS DECIMAL(18, 6))), 1)
+        END AS seats_used,
         CASE
             WHEN NOT is_customer THEN NULL
-            WHEN detractors > 0 THEN least(10.0 * mean_score, 30.0)
-            ELSE 10.0 * mean_score
+            WHEN detractors > 0 THEN round(least(10 * mean_score, 30), 1)
+            ELSE round(10 * mean_score, 1)
         END AS sentiment,
         CASE
             WHEN NOT is_customer OR engagements = 0 THEN NULL
@@ -253,11 +261,11 @@ SELECT
     plan_updated_on AS success_plan_updated_on,
     objectives AS success_plan_objectives,
     CAST(commercial AS DECIMAL(5, 1)) AS health_commercial,
-    CAST(round(seats_used, 1) AS DECIMAL(5, 1)) AS health_seats,
-    CAST(round(sentiment, 1) AS DECIMAL(5, 1)) AS health_sentiment,
+    CAST(seats_used AS DECIMAL(5, 1)) AS health_seats,
+    CAST(sentiment AS DECIMAL(5, 1)) AS health_sentiment,
     CAST(engagement AS DECIMAL(5, 1)) AS health_engagement,
     CAST(support AS DECIMAL(5, 1)) AS health_support,
-    CASE WHEN known_weight > 0 THEN CAST(round(weighted_sum / known_weight, 1) AS DECIMAL(5, 1)) END AS health,
+    CASE WHEN known_weight > 0 THEN CAST(round(CAST(weighted_sum / known_weight AS DECIMAL(18, 6)), 1) AS DECIMAL(5, 1)) END AS health,
     CASE WHEN is_customer THEN CAST(known_weight / 100.0 AS DECIMAL(5, 4)) END AS health_coverage,
     health_override,
     CASE

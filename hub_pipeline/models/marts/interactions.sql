@@ -27,7 +27,7 @@ columns:
   rated_at: {type: TIMESTAMP, meaning: "instant of the rating"}
   nps_score: {type: INTEGER, meaning: "current NPS answer of the contact"}
   is_unmet_contact: {type: BOOLEAN, meaning: "nobody in a client-facing role has met the contact yet; false when the contact is unknown", not_null: true}
-  is_first_conversation: {type: BOOLEAN, meaning: "the contact has no conversation that began earlier", not_null: true}
+  is_first_conversation: {type: BOOLEAN, meaning: "the contact has no conversation that began earlier, whoever wrote in it; false when the contact is unknown", not_null: true}
   met_contacts: {type: BIGINT, meaning: "contacts of the organisation at the close of as_of who have been met", not_null: true}
   approach_candidate: {type: BOOLEAN, meaning: "unmet, and fewer than interactions.unmet_org_max_met (2) contacts of the organisation are met", not_null: true}
   is_dissatisfied: {type: BOOLEAN, meaning: "low rating or current detractor", not_null: true}
@@ -62,9 +62,8 @@ WITH recent AS (
     WHERE c.contact_messages > 0 AND list_contains(CAST($interactions_tiers AS VARCHAR[]), o.tier)
 ),
 first_starts AS (
-    SELECT c.contact_id, min(coalesce(c.created_at, o.started_at)) AS started_at
+    SELECT c.contact_id, min(c.started_at) AS started_at
     FROM intermediate.current_conversations AS c
-    LEFT JOIN intermediate.conversation_organisations AS o ON o.conversation_id = c.conversation_id
     WHERE c.contact_id IS NOT NULL
     GROUP BY c.contact_id
 ),

@@ -1,21 +1,24 @@
 /*---
 description: >
   Where lifecycle stage and lead status of contacts contradict what is known. Values are compared without case, blanks,
-  hyphens and underscores. A contact's organisations are those of intermediate.contact_attribution at the close of
-  as_of; commercial means that one of them is a customer. A negotiation is an open deal of one of them. Written to
-  means an outbound, answered an inbound e-mail or call; a meeting is both; what was automated is neither. Rules:
-  lifecycle_missing: none, lifecycle.complete_after_days after its creation (unknown creation: long ago).
-  unknown_value: a stage or status outside the vocabulary. customer_not_paying: stage customer, has organisations, none
-  a customer. paying_org_without_customer_contact: a paying organisation none of whose contacts is customer or
-  evangelist. opportunity_without_open_deal: stage opportunity, no negotiation. sql_without_lead_status: stage
-  salesqualifiedlead, status missing or none. other_but_commercial: stage other, but commercial or a negotiation.
+  hyphens and underscores. A contact's organisations are those of intermediate.contact_attribution at the close of as_of
+  that have a row in marts.organisation_daily; commercial means that one of them is a customer. A negotiation is an open
+  deal of one of them. Written to means an outbound, answered an inbound e-mail or call; a meeting is both; what was
+  automated is neither. Rules: lifecycle_missing: none, lifecycle.complete_after_days after its creation (unknown
+  creation: long ago). unknown_value: a stage or status outside the vocabulary. customer_not_paying: stage customer, has
+  organisations, none a customer. paying_org_without_customer_contact: a paying organisation none of whose contacts is
+  customer or evangelist. opportunity_without_open_deal: stage opportunity, no negotiation. sql_without_lead_status:
+  stage salesqualifiedlead, status missing or none. other_but_commercial: stage other, but commercial or a negotiation.
   subscriber_with_trial: stage subscriber, but commercial or an organisation on trial. open_deal_status_without_deal:
-  status open_deal, no negotiation. unqualified_with_open_deal: status unqualified, a negotiation. attempted_but_replied:
-  status attempted_to_contact, has answered. connected_without_two_way: status connected, not both written to and
-  answered. stage_skipped, stage_moved_back: a change of stage on a local day in (D - lifecycle.days, D] passed over a
-  stage, or went to an earlier one, in the order of lifecycle.stages. unresponsive_14d: status attempted_to_contact, last
-  written to on or before D - lifecycle.unresponsive_days, no answer since. autocreated_incomplete: made by a mail
-  extension (lifecycle.autocreated_sources), without stage or owner. duplicate_contact_email: contacts with one address.
+  status open_deal, no negotiation. unqualified_with_open_deal: status unqualified, a negotiation.
+  attempted_but_replied: status attempted_to_contact, has answered. connected_without_two_way: status connected, not
+  both written to and answered. stage_skipped, stage_moved_back: a change of stage on a local day in (D -
+  lifecycle.days, D] passed over a stage, or went to an earlier one, in the order of lifecycle.stages; it is compared
+  with the last stage of that order before it, whatever was set between the two, and of changes set at one instant the
+  one recorded last holds. unresponsive_14d: status attempted_to_contact, last written to on or before D -
+  lifecycle.unresponsive_days, no answer since. autocreated_incomplete: made by a mail extension
+  (lifecycle.autocreated_sources), without stage or owner. duplicate_contact_email: contacts with one address; the row's
+  stage, status and owner are those of the first by id, its organisation the first of any of them.
   internal_or_vendor_domain: the address belongs to lifecycle.internal_domains or to the domain of a HubSpot user that
   is not a free-mail domain.
 grain: [as_of, known_at, check, subject_id]
@@ -49,6 +52,9 @@ known_values AS (
     SELECT 'stage' AS kind, replace(replace(replace(lower(v.value), '_', ''), ' ', ''), '-', '') AS code
     FROM (SELECT unnest(CAST($lifecycle_other_stages AS VARCHAR[])) AS value) AS v
     UNION ALL
+    SELECT 'source' AS kind, replace(replace(replace(lower(v.value), '_', ''), ' ', ''), '-', '') AS code
+    FROM (SELECT unnest(CAST($lifecycle_autocreated_sources AS VARCHAR[])) AS value) AS v
+    UNION ALL
     SELECT 'status' AS kind, replace(replace(replace(lower(v.value), '_', ''), ' ', ''), '-', '') AS code
     FROM (SELECT unnest(CAST($lifecycle_lead_statuses AS VARCHAR[])) AS value) AS v
 ),
@@ -62,7 +68,7 @@ contacts AS (
         owner_id,
         replace(replace(replace(lower(nullif(trim(lifecycle_stage), '')), '_', ''), ' ', ''), '-', '') AS stage,
         replace(replace(replace(lower(nullif(trim(lead_status), '')), '_', ''), ' ', ''), '-', '') AS status,
-        replace(replace(lower(source), ' ', '_'), '-', '_') AS source,
+        replace(replace(replace(lower(source), '_', ''), ' ', ''), '-', '') AS source,
         local_date(created_at, $reporting_tz) AS created_on
     FROM intermediate.current_contacts
 ),
@@ -101,7 +107,7 @@ talks AS (
 known_stages AS (
     SELECT contact_id, lifecycle_stage, set_at
     FROM staging.contact_stages
-    WHERE recorded_at < $close_known_at AND set_at < $close_as_of AND lifecycle_stage IS NOT NULL
+    WHERE recorded_at < $close_known_at AND set_at < $close_as_of
     QUALIFY
         row_number() OVER (PARTITION BY contact_id, set_at ORDER BY recorded_at DESC) = 1
 ),
@@ -185,7 +191,7 @@ judged AS (
             END,
             CASE
                 WHEN
-                    list_contains(CAST($lifecycle_autocreated_sources AS VARCHAR[]), c.source)
+                    e.code IS NOT NULL
                     AND (c.stage IS NULL OR c.owner_id IS NULL)
                     THEN 'autocreated_incomplete'
             END,
@@ -197,7 +203,18 @@ judged AS (
     LEFT JOIN odd_changes AS x ON c.contact_id = x.contact_id
     LEFT JOIN (SELECT DISTINCT code FROM known_values WHERE kind = 'stage') AS ks ON c.stage = ks.code
     LEFT JOIN (SELECT DISTINCT code FROM known_values WHERE kind = 'status') AS kl ON c.status = kl.code
+    LEFT JOIN (SELECT DISTINCT code FROM known_values WHERE kind = 'source') AS e ON c.source = e.code
     LEFT JOIN internal_domains AS d ON c.email_domain = d.domain
+),
+shared_addresses AS (
+    SELECT
+        min(contact_id) AS contact_id,
+        list_sort(array_agg(contact_id)) AS contact_ids,
+        min(org_id) AS org_id
+    FROM judged
+    WHERE email <> ''
+    GROUP BY email
+    HAVING count(*) > 1
 ),
 findings AS (
     SELECT
@@ -213,17 +230,15 @@ findings AS (
     UNION ALL
     SELECT
         'duplicate_contact_email' AS "check",
-        min(contact_id) AS subject_id,
-        min(contact_id) AS contact_id,
-        list_sort(array_agg(contact_id)) AS contact_ids,
-        min(org_id) AS org_id,
-        arg_min(owner_id, contact_id) AS owner_id,
-        arg_min(lifecycle_stage, contact_id) AS lifecycle_stage,
-        arg_min(lead_status, contact_id) AS lead_status
-    FROM judged
-    WHERE email IS NOT NULL AND email <> ''
-    GROUP BY email
-    HAVING count(*) > 1
+        j.contact_id AS subject_id,
+        j.contact_id,
+        s.contact_ids,
+        s.org_id,
+        j.owner_id,
+        j.lifecycle_stage,
+        j.lead_status
+    FROM shared_addresses AS s
+    INNER JOIN judged AS j ON s.contact_id = j.contact_id
     UNION ALL
     SELECT
         'paying_org_without_customer_contact' AS "check",

@@ -19,7 +19,10 @@ description: >
   In percentile mode the accounts with MRR above 0 are ranked by MRR, equal MRR sharing the better rank: A when fewer
   than tiers.a_share of them rank better, B when fewer than tiers.a_share + tiers.b_share do, else C.
   A tier set by hand wins: the organisation's own, else the one of its root.
-  Plan, billing interval and currency are those of the paid subscription with the highest MRR.
+  Plan, billing interval and currency are those of the largest paid subscription: the highest MRR, then the most seats,
+  unknown ones last, then the first by id.
+  A scheduled end is the end that marts.churn_flags and marts.renewal_pipeline know of a subscription paid at the close
+  of as_of: a cancellation, also one planned as a later version, or a planned change to unpaid or free.
 grain: [as_of, known_at, org_id]
 owners: [data]
 columns:
@@ -46,8 +49,8 @@ columns:
   currency: {type: VARCHAR, meaning: "currency of its largest paid subscription"}
   paid_subscriptions: {type: BIGINT, meaning: "running paid subscriptions", not_null: true}
   next_term_end_on: {type: DATE, meaning: "earliest local day on which the term of a paid subscription ends, not before as_of"}
-  scheduled_end_on: {type: DATE, meaning: "earliest known local day after as_of on which a paid subscription ends by cancellation"}
-  covered_by_org_id: {type: VARCHAR, meaning: "payer of the joint plan that covers it, paying or not"}
+  scheduled_end_on: {type: DATE, meaning: "earliest known local day after as_of on which a paid subscription ends"}
+  covered_by_org_id: {type: VARCHAR, meaning: "payer of the joint plan that covers it, paying or not: of several a paying one, then the one whose plan started last, then the first by id"}
   first_paid_on: {type: DATE, meaning: "first local day with a paid plan or CRM contract"}
   owner_id: {type: VARCHAR, meaning: "user who owns the relationship"}
   owner_name: {type: VARCHAR, meaning: "name of the owner"}
@@ -60,7 +63,7 @@ columns:
   mrr_unknown: {type: BIGINT, meaning: "running subscriptions with unknown MRR", not_null: true}
   currencies_without_rate: {type: "VARCHAR[]", meaning: "currencies of running subscriptions without an exchange rate on as_of, sorted", not_null: true}
   first_seen_on: {type: DATE, meaning: "local day of the first sighting; empty = before records begin"}
-  source_max_recorded_at: {type: TIMESTAMP, meaning: "latest recorded_at among its record and subscriptions: how fresh the row can be"}
+  source_max_recorded_at: {type: TIMESTAMP, meaning: "latest recorded_at among its record and the subscription versions that have begun: how fresh the row can be; empty = all of it was always known"}
   hubspot_url: {type: VARCHAR, meaning: "address of the record"}
   why: {type: VARCHAR, meaning: "the state in one sentence with its numbers", not_null: true}
   settings_hash: {type: VARCHAR, meaning: "settings the row was built with", not_null: true}
@@ -112,22 +115,22 @@ checks:
 ---*/
 WITH today AS (
     SELECT
-        org_id,
-        subscription_id,
-        plan,
-        billing_interval,
-        currency,
-        seats,
-        mrr,
-        status,
-        is_running,
-        is_paid,
-        is_running AND mrr_native IS NOT NULL AND mrr IS NULL AS lacks_rate,
-        term_end_on,
-        cancel_at,
-        to_on
-    FROM intermediate.subscription_intervals
-    WHERE from_on <= $as_of AND (to_on IS NULL OR to_on > $as_of)
+        s.org_id,
+        s.subscription_id,
+        s.plan,
+        s.billing_interval,
+        s.currency,
+        s.seats,
+        s.mrr,
+        s.status,
+        s.is_running,
+        s.is_paid,
+        s.is_running AND s.mrr_native IS NOT NULL AND s.mrr IS NULL AS lacks_rate,
+        s.term_end_on,
+        CASE WHEN NOT e.is_withdrawn AND e.end_on > $as_of THEN e.end_on END AS end_on
+    FROM intermediate.subscription_intervals AS s
+    LEFT JOIN intermediate.subscription_ends AS e ON s.subscription_id = e.subscription_id
+    WHERE s.from_on <= $as_of AND (s.to_on IS NULL OR s.to_on > $as_of)
 ),
 levels AS (
     SELECT
@@ -148,7 +151,7 @@ levels AS (
         count(*) FILTER (WHERE status = 'paused') AS paused,
         count(*) FILTER (WHERE status = 'trialing') AS trialing,
         min(term_end_on) FILTER (WHERE is_paid AND term_end_on >= $as_of) AS next_term_end_on,
-        min(to_on) FILTER (WHERE is_paid AND local_date(cancel_at, $reporting_tz) = to_on) AS scheduled_end_on
+        min(end_on) FILTER (WHERE is_paid) AS scheduled_end_on
     FROM today
     GROUP BY org_id
 ),
@@ -158,14 +161,13 @@ largest AS (
     WHERE is_paid
     QUALIFY
         row_number() OVER (
-            PARTITION BY org_id ORDER BY coalesce(mrr, 0) DESC, coalesce(seats, 0) DESC, subscription_id
+            PARTITION BY org_id ORDER BY mrr DESC NULLS LAST, seats DESC NULLS LAST, subscription_id
         ) = 1
 ),
 subscribed AS (
     SELECT
         org_id,
-        -- a contract that ends when or before it starts never held
-        min(valid_from) FILTER (WHERE source_kind = 'billing' OR is_running) AS first_version_at,
+        min(valid_from) AS first_version_at,
         min(from_on) FILTER (WHERE is_paid) AS first_paid_on,
         max(to_on) FILTER (WHERE is_paid AND to_on <= $as_of) AS paid_until,
         max(recorded_at) AS recorded_at

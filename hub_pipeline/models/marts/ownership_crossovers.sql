@@ -5,8 +5,8 @@ description: >
   being its owner at that moment, and at least two such people did so in that time. What was automated or came from
   the contact does not count; a call or meeting without a direction does. The owner of a moment comes from the owner
   history; before its first entry nobody owned the contact; without any history the owner of today did. A handover is
-  no crossover. duplicate_person: contacts with the same e-mail address have different owners. account_deals: open
-  deals of one account have different owners. Crossing users are those who were not the owner; of the last two kinds
+  no crossover. duplicate_person: contacts with the same e-mail address have different owners at the close of as_of.
+  account_deals: open deals of one account, whatever their pipeline, have different owners. Nobody is no other owner. Crossing users are those who were not the owner; of the last two kinds
   all owners.
 grain: [as_of, known_at, kind, subject_id]
 owners: [data]
@@ -66,6 +66,20 @@ with_history AS (
     SELECT DISTINCT contact_id
     FROM known_owners
 ),
+owned_now AS (
+    SELECT
+        c.contact_id,
+        c.email,
+        c.name,
+        CASE WHEN h.contact_id IS NULL THEN c.owner_id ELSE o.owner_id END AS owner_id
+    FROM intermediate.current_contacts AS c
+    LEFT JOIN with_history AS h ON c.contact_id = h.contact_id
+    LEFT JOIN owners AS o
+        ON
+            c.contact_id = o.contact_id
+            AND o.valid_from < $close_as_of
+            AND (o.valid_to IS NULL OR o.valid_to >= $close_as_of)
+),
 owned AS (
     SELECT
         t.engagement_id,
@@ -97,8 +111,8 @@ duplicate_rows AS (
         min(contact_id) AS contact_id,
         list_sort(array_agg(contact_id)) AS contact_ids,
         list_sort(list_distinct(array_agg(owner_id) FILTER (WHERE owner_id IS NOT NULL))) AS people
-    FROM intermediate.current_contacts
-    WHERE email IS NOT NULL AND email <> ''
+    FROM owned_now
+    WHERE email <> ''
     GROUP BY email
     HAVING count(DISTINCT owner_id) > 1
 ),
@@ -121,7 +135,7 @@ crossovers AS (
         [r.contact_id] AS contact_ids,
         CAST(NULL AS VARCHAR) AS account_id,
         CAST([] AS VARCHAR[]) AS deal_ids,
-        CASE WHEN h.contact_id IS NULL THEN c.owner_id ELSE o.owner_id END AS owner_id,
+        c.owner_id,
         r.crossing_users,
         r.people,
         r.last_on,
@@ -129,13 +143,7 @@ crossovers AS (
         || ', last on ' || CAST(r.last_on AS VARCHAR) || ', without being its owner; '
         || array_to_string(r.people, ', ') || ' did within ' || counted(CAST($ownership_days AS INTEGER), 'day') || '.' AS why
     FROM contact_rows AS r
-    INNER JOIN intermediate.current_contacts AS c ON r.contact_id = c.contact_id
-    LEFT JOIN with_history AS h ON r.contact_id = h.contact_id
-    LEFT JOIN owners AS o
-        ON
-            r.contact_id = o.contact_id
-            AND o.valid_from < $close_as_of
-            AND (o.valid_to IS NULL OR o.valid_to >= $close_as_of)
+    INNER JOIN owned_now AS c ON r.contact_id = c.contact_id
     WHERE r.people_count > 1 AND len(r.crossing_users) > 0
     UNION ALL
     SELECT
@@ -152,7 +160,7 @@ crossovers AS (
         'Contacts ' || array_to_string(r.contact_ids, ', ') || ' have one e-mail address and different owners: '
         || array_to_string(r.people, ', ') || '.' AS why
     FROM duplicate_rows AS r
-    INNER JOIN intermediate.current_contacts AS c ON r.contact_id = c.contact_id
+    INNER JOIN owned_now AS c ON r.contact_id = c.contact_id
     UNION ALL
     SELECT
         'account_deals' AS kind,

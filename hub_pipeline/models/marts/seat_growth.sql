@@ -29,7 +29,7 @@ columns:
   seats_now: {type: BIGINT, meaning: "seats at the close of as_of", not_null: true}
   seats_baseline: {type: BIGINT, meaning: "seats at the close of baseline_on; 0 for zero", not_null: true}
   baseline_kind: {type: VARCHAR, meaning: "window, first_day or zero", not_null: true, accepted: [window, first_day, zero]}
-  baseline_on: {type: DATE, meaning: "day whose close is the baseline", not_null: true}
+  baseline_on: {type: DATE, meaning: "day whose close is the baseline; for zero the last one without seats", not_null: true}
   seat_delta: {type: BIGINT, meaning: "seats_now - seats_baseline", not_null: true}
   seats_transferred_in: {type: BIGINT, meaning: "seats of organisations whose joint plan it began to pay within the window", not_null: true}
   seats_transferred_out: {type: BIGINT, meaning: "its own seats that moved to a payer within the window", not_null: true}

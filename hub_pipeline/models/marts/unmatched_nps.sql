@@ -1,8 +1,8 @@
 /*---
 description: >
   NPS answers that count on the day and belong to no organisation: they are part of the score of the whole company and
-  of none. An anonymous answer names nobody; an unknown respondent is no HubSpot contact; a contact without
-  organisation was a member of none when it answered.
+  of none. An anonymous answer names nobody; an unknown respondent is no contact of which any version is known;
+  a contact without organisation was a member of none when it answered.
 grain: [as_of, known_at, response_id]
 columns:
   as_of: {type: DATE, meaning: "day the row is for", not_null: true}
@@ -20,18 +20,24 @@ checks:
     sql: >
       SELECT response_id, reason FROM marts.unmatched_nps WHERE as_of = CAST($as_of AS DATE) AND known_at = CAST($known_at AS DATE)
 ---*/
+WITH contacts AS (
+    SELECT DISTINCT contact_id
+    FROM staging.contacts
+    WHERE recorded_at < $close_known_at
+)
 SELECT
     CAST($as_of AS DATE) AS as_of,
     CAST($known_at AS DATE) AS known_at,
-    response_id,
-    contact_id,
+    n.response_id,
+    n.contact_id,
     CASE
-        WHEN contact_id IS NULL THEN 'anonymous'
-        WHEN contact_id LIKE 'respondent:%' OR contact_id LIKE 'intercom:%' THEN 'respondent_unknown'
+        WHEN n.contact_id IS NULL THEN 'anonymous'
+        WHEN c.contact_id IS NULL THEN 'respondent_unknown'
         ELSE 'contact_without_organisation'
     END AS reason,
-    score,
-    responded_on,
+    n.score,
+    n.responded_on,
     CAST($settings_hash AS VARCHAR) AS settings_hash
-FROM intermediate.nps_current
-WHERE org_id IS NULL
+FROM intermediate.nps_current AS n
+LEFT JOIN contacts AS c ON n.contact_id = c.contact_id
+WHERE n.org_id IS NULL

@@ -6,7 +6,7 @@ description: >
 grain: [currency, valid_from, recorded_at]
 columns:
   currency: {type: VARCHAR, meaning: "ISO 4217, upper case", not_null: true}
-  rate: {type: "DECIMAL(18,8)", meaning: "one unit of currency in the reporting currency", not_null: true}
+  rate: {type: "DECIMAL(30,18)", meaning: "one unit of currency in the reporting currency", not_null: true}
   valid_from: {type: DATE, meaning: "first day of the rate", not_null: true}
   recorded_at: {type: TIMESTAMP, meaning: "instant the row became known", not_null: true}
 ---*/

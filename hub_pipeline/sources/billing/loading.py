@@ -63,7 +63,8 @@ REJECTED_SAMPLE = 1000
 NO_ROWS = Counts(0, 0, 0, 0)
 
 _SCRATCH = ("billing_text", "billing_lines", "billing_checked", "billing_repeated", "billing_accepted",
-            "billing_before", "billing_seen", "billing_gone", "billing_then", "billing_unread")  # fmt: skip
+            "billing_before", "billing_seen", "billing_told", "billing_words", "billing_heard", "billing_touched",
+            "billing_history", "billing_times", "billing_anchors", "billing_due", "billing_unread")  # fmt: skip
 
 
 @dataclass
@@ -74,7 +75,8 @@ class _Tally:
     inserted: int = 0
     deleted: int = 0
     quarantined: int = 0
-    problems: list[str] = field(default_factory=list)
+    problems: dict[str, str] = field(default_factory=dict)
+    counted: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -246,7 +248,7 @@ def load_files(
             deleted=tallies[name].deleted,
             quarantined=tallies[name].quarantined,
             seconds=tallies[name].seconds,
-            message="; ".join(tallies[name].problems),
+            message="; ".join(tallies[name].problems.values()),
         )
         for name in contract()
         if name in filled
@@ -283,8 +285,11 @@ def _load_extracts(
     for name in watched:
         progress.start(told_as, name, None)
     try:
-        for extract in extracts:
-            files.load(extract)
+        waiting = files.in_order(extracts)
+        while waiting:
+            # A file that was held is plausible once one that lies between it and its neighbour has been loaded.
+            held = [extract for extract in waiting if files.load(extract) == "held"]
+            waiting = held if len(held) < len(waiting) else []
     finally:
         for name in watched:
             progress.finish(told_as, name)
@@ -330,24 +335,45 @@ class _Files:
         self._tallies = tallies
         self._told_as = told_as
 
-    def load(self, extract: Extract) -> None:
-        """Load one file, or say why not."""
+    def in_order(self, extracts: Sequence[Extract]) -> list[Extract]:
+        """Extracts as they are given; where raw is filled anew, what was known earlier comes first.
+
+        So what a late file corrected is known again from when it came, and no sooner.
+        """
+        row = self._connection.execute("SELECT 1 FROM raw_billing.files LIMIT 1").fetchone()
+        if row is not None or not self._records.is_dir():
+            return list(extracts)
+
+        def first_known(extract: Extract) -> tuple[bool, str]:
+            """New files after all others; a file without a floor was there before the first day was published."""
+            try:
+                floors = self._recorded_floors(extract, sha256(extract.path)[0])
+            except RejectedFileError:
+                floors = {}
+            return not floors, max((floor or "" for floor in floors.values()), default="")
+
+        return sorted(extracts, key=first_known)
+
+    def load(self, extract: Extract) -> str:
+        """Load one file, or say why not; its status (``loaded``, ``rejected``, ``held``)."""
         targets = extract.tables
         started = time.monotonic()
+        for name in targets:
+            self._tallies[name].problems.pop(extract.name, None)
         try:
             sha, size = sha256(extract.path)
         except RejectedFileError as error:
             for name in targets:
-                self._tallies[name].problems.append(f"{extract.name}: {error}")
-            return
+                self._tallies[name].problems[extract.name] = f"{extract.name}: {error}"
+            return "rejected"
         loaded = self._loaded_tables(sha, extract)
         if loaded and not self._record_path(extract, sha).exists():  # killed between commit and record
             self._record(extract, sha, {name: self._told_floor(name, no) for name, no in loaded.items()})
         targets = [name for name in targets if name not in loaded]
         if not targets:
-            return
+            return "loaded"
         try:
-            self._load_new(extract, targets, sha, size)
+            return self._load_new(extract, targets, sha, size)
         finally:
             for name in targets:
                 self._tallies[name].seconds += (time.monotonic() - started) / len(targets)
@@ -369,7 +395,7 @@ class _Files:
         ).fetchone()
         return None if row is None else row[0]
 
-    def _load_new(self, extract: Extract, targets: Sequence[str], sha: str, size: int) -> None:
+    def _load_new(self, extract: Extract, targets: Sequence[str], sha: str, size: int) -> str:
         try:
             working = copy(extract, sha, self._workplace)
             delimiter = extract.mapping.delimiter if extract.mapping else ","
@@ -381,12 +407,12 @@ class _Files:
             with ledger.transaction(self._connection, self._fence):
                 for name in targets:
                     self._reject(extract, contract()[name], sha, size, NO_ROWS, "rejected", str(error))
-            return
+            return "rejected"
         finally:
             (self._workplace / f"{sha}.{extract.format}").unlink(missing_ok=True)
         tables_of_file = [contract()[name] for name in targets]
         try:
-            self._load_or_refuse(extract, tables_of_file, header, sha, size)
+            return self._load_or_refuse(extract, tables_of_file, header, sha, size)
         except duckdb.Error as error:
             first = str(error).strip().splitlines()[0]
             raise WarehouseError(
@@ -396,11 +422,11 @@ class _Files:
 
     def _load_or_refuse(
         self, extract: Extract, targets: Sequence[Table], header: Sequence[str], sha: str, size: int
-    ) -> None:
+    ) -> str:
         """All tables that the file fills, or none of them."""
         for table in targets:
             try:
-                counts = self._check(extract, table, header)
+                counts = self._check(extract, table, header, sha)
             except _RefusedError as refused:
                 with ledger.transaction(self._connection, self._fence):
                     for other in targets:
@@ -411,18 +437,19 @@ class _Files:
                         else:
                             message = f"its {table.name} were {refused.status}"
                             self._reject(extract, other, sha, size, NO_ROWS, refused.status, message)
-                return
+                return refused.status
         floors = {table.name: self._floor(extract, sha, table.name) for table in targets}
         with ledger.transaction(self._connection, self._fence):
             for table in targets:
                 if len(targets) > 1:
-                    counts = self._check(extract, table, header)
+                    counts = self._check(extract, table, header, sha)
                 self._append(extract, table, header, sha, size, counts, floors[table.name])
             crash_point("billing.commit")
         crash_point("billing.commit.after")
         self._record(extract, sha, floors)
+        return "loaded"
 
-    def _check(self, extract: Extract, table: Table, header: Sequence[str]) -> Counts:
+    def _check(self, extract: Extract, table: Table, header: Sequence[str], sha: str) -> Counts:
         """Fill ``temp.billing_checked`` with the rows of one table.
 
         Raises:
@@ -441,24 +468,33 @@ class _Files:
                 f"{counts.quarantined:,} of {counts.rows:,} rows are unusable, first {self._first_reason()}",
                 counts,
             )
-        self._refuse_shrunk(extract, table, close, counts)
+        self._refuse_shrunk(extract, table, sha, close, counts)
         return counts
 
-    def _refuse_shrunk(self, extract: Extract, table: Table, close: datetime, counts: Counts) -> None:
+    def _refuse_shrunk(
+        self, extract: Extract, table: Table, sha: str, close: datetime, counts: Counts
+    ) -> None:
+        """Hold a full file that would delete much, or by which the full file behind it would; whichever came first."""
         if extract.kind != "full" or not table.shrink_is_guarded or self._accept_shrink:
             return
-        listed = counts.accepted
         if table.counted_by is None:
-            before = self._previous_full(extract, table, close)
+            listed = counts.accepted
+            before, after = self._neighbours(extract, table, sha, close)
         else:
-            listed, before = self._counted(extract, table)
-        if before is not None and listed < (1 - self._settings.guards.max_shrink) * before:
-            raise _RefusedError(
-                "held",
-                f"lists {listed:,} records where the full file before listed {before:,}; nothing was "
-                "deleted, run with --accept-shrink if that is right",
-                counts,
-            )
+            listed, before, after = self._counted(extract, table)
+        kept = 1 - self._settings.guards.max_shrink
+        if before is not None and listed < kept * before:
+            other = f"the full file before listed {before:,}"
+        elif after is not None and after < kept * listed:
+            other = f"the full file behind it, loaded before, lists {after:,}"
+        else:
+            return
+        raise _RefusedError(
+            "held",
+            f"lists {listed:,} records where {other}; nothing was "
+            "deleted, run with --accept-shrink if that is right",
+            counts,
+        )
 
     def _append(
         self,
@@ -480,11 +516,14 @@ class _Files:
         rank = precedence(close, extract.kind, extract.sequence, sha)
         appended = append(self._connection, table, extract.source, extract.kind, close, file_no, load, rank)
         self._count_appended(file_no, appended)
-        self._count(table.name, counts)
+        self._count(extract, table.name, counts)
         self._tallies[table.name].inserted += appended.inserted
         self._tallies[table.name].deleted += appended.deleted
 
-    def _count(self, table_name: str, counts: Counts) -> None:
+    def _count(self, extract: Extract, table_name: str, counts: Counts) -> None:
+        if extract.name in self._tallies[table_name].counted:
+            return
+        self._tallies[table_name].counted.add(extract.name)
         self._tallies[table_name].records += counts.rows
         self._tallies[table_name].quarantined += counts.quarantined
         self._progress.advance(self._told_as, table_name, counts.rows)
@@ -535,29 +574,41 @@ class _Files:
         assert row is not None, "asked only when rows are quarantined"
         return f"line {row[1]}: {row[0]}"
 
-    def _counted(self, extract: Extract, table: Table) -> tuple[int, int | None]:
-        """Records of the last day that the file counts, and of the last day before it that is known."""
+    def _counted(self, extract: Extract, table: Table) -> tuple[int, int | None, int | None]:
+        """Records of the last day that the file counts, and of the known days before and behind it."""
         day = ident(str(table.counted_by))
         row = self._connection.execute(
             f"WITH new AS (SELECT {day} FROM billing_checked WHERE reasons IS NULL AND NOT is_duplicate), "
-            f"known AS (SELECT {day} FROM raw_billing.{ident(table.name + '_current')} WHERE source = $source "
-            f"AND _deleted_at IS NULL AND {day} < (SELECT max({day}) FROM new)) "
-            f"SELECT (SELECT count(*) FROM new WHERE {day} = (SELECT max({day}) FROM new)), "
-            f"(SELECT nullif(count(*), 0) FROM known WHERE {day} = (SELECT max({day}) FROM known))",
+            f"last AS (SELECT max({day}) AS last_day FROM new), "
+            f"known AS (SELECT {day} AS known_day, count(*) AS records FROM raw_billing.{ident(table.name + '_current')} "
+            "WHERE source = $source AND _deleted_at IS NULL GROUP BY 1) "
+            f"SELECT (SELECT count(*) FROM new JOIN last ON {day} = last_day), "
+            "(SELECT arg_max(records, known_day) FROM known JOIN last ON known_day < last_day), "
+            "(SELECT arg_min(records, known_day) FROM known JOIN last ON known_day > last_day)",
             {"source": extract.source},
         ).fetchone()
         assert row is not None, "a SELECT without FROM has one row"
         return row
 
-    def _previous_full(self, extract: Extract, table: Table, close: datetime) -> int | None:
+    def _neighbours(
+        self, extract: Extract, table: Table, sha: str, close: datetime
+    ) -> tuple[int | None, int | None]:
+        """Records of the loaded full files before and behind this one, in the order in which files are believed."""
         row = self._connection.execute(
-            "SELECT arg_max(accepted, file_no) FROM raw_billing.files WHERE table_name = $table AND source = $source "
-            "AND kind = 'full' AND status = 'loaded' AND extract_close = (SELECT max(extract_close) "
-            "FROM raw_billing.files WHERE table_name = $table AND source = $source AND kind = 'full' "
-            "AND status = 'loaded' AND extract_close <= $close)",
-            {"table": table.name, "source": extract.source, "close": close},
+            "WITH lists AS (SELECT accepted, (extract_close, sequence, sha256) AS place FROM raw_billing.files "
+            "WHERE table_name = $table AND source = $source AND kind = 'full' AND status = 'loaded') "
+            "SELECT arg_max(accepted, place) FILTER (place < row($close::TIMESTAMP, $sequence::BIGINT, $sha::VARCHAR)), "
+            "arg_min(accepted, place) FILTER (place > row($close::TIMESTAMP, $sequence::BIGINT, $sha::VARCHAR)) FROM lists",
+            {
+                "table": table.name,
+                "source": extract.source,
+                "close": close,
+                "sequence": extract.sequence,
+                "sha": sha,
+            },
         ).fetchone()
-        return None if row is None or row[0] is None else int(row[0])
+        assert row is not None, "an aggregate without GROUP BY has one row"
+        return row
 
     def _reject(
         self,
@@ -570,11 +621,11 @@ class _Files:
         message: str,
     ) -> None:
         self._manifest(extract, table, sha, size, counts, status, message, ())
-        self._count(table.name, counts)
+        self._count(extract, table.name, counts)
         if counts.quarantined:
             close = _close(extract, self._settings)
             keep(self._connection, table, extract, sha, close, self._load.started_at, REJECTED_SAMPLE)
-        self._tallies[table.name].problems.append(f"{extract.name} was {status}: {message}")
+        self._tallies[table.name].problems[extract.name] = f"{extract.name} was {status}: {message}"
 
     def _manifest(
         self,
@@ -669,7 +720,7 @@ def _make_empty(workplace: Path) -> None:
 
 
 def _refuse_if_empty(connection: duckdb.DuckDBPyConnection, tallies: dict[str, _Tally]) -> None:
-    problems = tallies["subscriptions"].problems
+    problems = list(tallies["subscriptions"].problems.values())
     if not problems:
         return
     row = connection.execute("SELECT count(*) FROM raw_billing.subscriptions").fetchone()
@@ -691,7 +742,7 @@ def _results(
             {"name": name},
         ).fetchone()
         delivered = row is not None and row[0] > 0
-        message = "; ".join([*tally.problems, *tally.notes])
+        message = "; ".join([*tally.problems.values(), *tally.notes])
         if not delivered and not message:
             message = f"no file of {name} was ever delivered"
         results.append(

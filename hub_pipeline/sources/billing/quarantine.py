@@ -18,7 +18,7 @@ import duckdb
 from hub_pipeline.settings import Settings
 from hub_pipeline.sources.billing.check import Counts, check, rules, terms
 from hub_pipeline.sources.billing.contract import Table, contract
-from hub_pipeline.sources.billing.folder import Extract, Kind, decoded, format_of, recognise
+from hub_pipeline.sources.billing.folder import Extract, decoded, format_of, recognise
 from hub_pipeline.sources.billing.mapping import FileMapping, TableMapping, identity
 from hub_pipeline.sources.billing.text import split_csv, split_jsonl
 from hub_pipeline.sources.billing.versions import append, precedence
@@ -234,16 +234,16 @@ class _File:
             rank = precedence(
                 self._close, self._extract.kind, self._extract.sequence, str(self._values["sha"])
             )
-            kind: Kind = "delta"
             appended = append(
                 self._connection,
                 self._table,
                 self._extract.source,
-                kind,
+                self._extract.kind,
                 self._close,
                 self._file_no,
                 self._load,
                 rank,
+                is_rest=True,
             )
             inserted = appended.inserted
             self._settle()

@@ -3,7 +3,8 @@
 Besides the contract's columns a row of ``raw_billing.<table>`` has ``source`` (the folder), ``extra`` (JSON of the
 columns the contract does not know), ``_changed_at`` (since when it is true), ``_recorded_at`` (when it became known,
 settled rule 2), ``_deleted_at``, ``_absent`` (deleted because a full file left it out), ``_floor`` (of its load),
-``_hash`` of the content, ``_precedence`` (which of two statements on one instant holds: versions.precedence),
+``_hash`` of the content, ``_precedence`` (which of two statements on one instant holds: versions.precedence; with a ``+``
+it corrects what another version of that instant said),
 ``_file_no`` and ``_line`` (where it stands: raw_billing.files) and ``_run_id``.
 """
 
@@ -11,8 +12,10 @@ from __future__ import annotations
 
 import duckdb
 
+from hub_pipeline.errors import WarehouseError
 from hub_pipeline.sources.billing.contract import Table, contract, currencies
 from hub_pipeline.sources.billing.identity import ensure_identity
+from hub_pipeline.warehouse import ledger
 from hub_pipeline.warehouse.sql import ident, idents, literal
 
 #: Columns of every table behind those of the contract.
@@ -29,8 +32,14 @@ BOOKKEEPING = {
     "_run_id": "VARCHAR",
 }
 
+#: Whether a version is nobody's word: it corrects another one of the same instant after a late file.
+CORRECTION = "_precedence LIKE '%+'"
+
 #: Which version holds where several are true from one instant on. A deletion comes after a change of the same instant.
-NEWEST_FIRST = "_changed_at DESC, _recorded_at DESC, (_deleted_at IS NOT NULL AND NOT _absent) DESC, _precedence DESC, _line DESC"
+NEWEST_FIRST = (
+    "_changed_at DESC, _recorded_at DESC, "
+    f"(_deleted_at IS NOT NULL AND NOT _absent AND NOT {CORRECTION}) DESC, _precedence DESC, _line DESC"
+)
 
 _FILES = """
 CREATE TABLE IF NOT EXISTS raw_billing.files (
@@ -54,6 +63,17 @@ CREATE TABLE IF NOT EXISTS raw_billing.lists (
     table_name VARCHAR, source VARCHAR, extract_close TIMESTAMP, _precedence VARCHAR);
 COMMENT ON TABLE raw_billing.lists IS
 'Full files that were loaded, by the precedence with which they are believed.';
+CREATE TABLE IF NOT EXISTS raw_billing.listed (
+    table_name VARCHAR, source VARCHAR, record UBIGINT, _precedence VARCHAR, word UBIGINT, said VARCHAR);
+COMMENT ON TABLE raw_billing.listed IS
+'What each full file said of each record (hash of its key), where that differs from the full file before: word = hash of
+the row; said seen (a row without a time), timed, absent, or silent (unreadable).';
+CREATE TABLE IF NOT EXISTS raw_billing.retold (
+    table_name VARCHAR, source VARCHAR, record UBIGINT, _precedence VARCHAR, word UBIGINT);
+COMMENT ON TABLE raw_billing.retold IS 'Rows of deltas that an earlier loaded file had told already.';
+CREATE TABLE IF NOT EXISTS raw_billing.contested (
+    table_name VARCHAR, source VARCHAR, record UBIGINT, changed_at TIMESTAMP);
+COMMENT ON TABLE raw_billing.contested IS 'Times of which files tell different rows of one record.';
 CREATE TABLE IF NOT EXISTS raw_billing.currencies (currency VARCHAR PRIMARY KEY, exponent INTEGER);
 COMMENT ON TABLE raw_billing.currencies IS 'ISO 4217: decimals of each currency.';
 """
@@ -65,14 +85,33 @@ def columns(table: Table) -> list[str]:
 
 
 def ensure(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create what is missing, so that models can read empty tables where billing is not configured."""
+    """Create what is missing, so that models can read empty tables where billing is not configured.
+
+    Raises:
+        WarehouseError: full files were loaded by a version that did not keep what they said (raw_billing.listed).
+    """
     connection.execute("CREATE SCHEMA IF NOT EXISTS raw_billing")
+    _refuse_older(connection)
     connection.execute(_FILES)
     codes = ", ".join(f"({literal(c)}, {e})" for e, group in currencies().items() for c in group)
     connection.execute(f"INSERT OR IGNORE INTO raw_billing.currencies VALUES {codes}")
     for table in contract().values():
         _ensure_table(connection, table)
     ensure_identity(connection)
+
+
+def _refuse_older(connection: duckdb.DuckDBPyConnection) -> None:
+    """Without the words of the full files loaded before, a late file would take every record for deleted."""
+    found = connection.execute(
+        "SELECT list(table_name) FROM duckdb_tables() WHERE schema_name = 'raw_billing' AND table_name IN ('lists', 'listed')"
+    ).fetchone()
+    if found is None or found[0] != ["lists"]:
+        return
+    if connection.execute("SELECT 1 FROM raw_billing.lists LIMIT 1").fetchone() is not None:
+        raise WarehouseError(
+            "The build file holds billing extracts that an earlier version loaded without keeping what each full file "
+            f"said. Nothing was changed. {ledger.REBUILD}"
+        )
 
 
 def _ensure_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:

@@ -116,6 +116,7 @@ def object_stream(name: str, properties: Sequence[str], history: Sequence[str]) 
     else:  # field names of a STRUCT ignore case, keys of a MAP do not
         kind = "MAP(VARCHAR, VARCHAR)"
         values = {p: f"r.properties[{literal(p)}]" for p in columns}
+    merged_kind = f"STRUCT({ident(MERGED_IDS)} VARCHAR)" if kind.startswith("STRUCT") else kind
     json_columns = {
         "id": "VARCHAR",
         "createdAt": "VARCHAR",
@@ -128,11 +129,9 @@ def object_stream(name: str, properties: Sequence[str], history: Sequence[str]) 
     archived = f"CASE WHEN r.archived THEN COALESCE({utc('r.archivedAt')}, {updated}) END"
     also: list[RawStream] = []
     if history:
-        version = 'STRUCT("value" VARCHAR, "timestamp" VARCHAR, "sourceType" VARCHAR, "sourceId" VARCHAR)'
-        json_columns["propertiesWithHistory"] = f"MAP(VARCHAR, {version}[])"
-        also.append(_history_stream(name, json_columns))
+        also.append(_history_stream(name))
     if MERGED_IDS in values:
-        also.append(_merges_stream(name, json_columns, values[MERGED_IDS]))
+        also.append(_merges_stream(name, merged_kind, values[MERGED_IDS]))
     return RawStream(
         source=SOURCE,
         object=name,
@@ -161,12 +160,13 @@ def object_stream(name: str, properties: Sequence[str], history: Sequence[str]) 
     )
 
 
-def _history_stream(name: str, json_columns: dict[str, str]) -> RawStream:
+def _history_stream(name: str) -> RawStream:
+    version = 'STRUCT("value" VARCHAR, "timestamp" VARCHAR, "sourceType" VARCHAR, "sourceId" VARCHAR)'
     return RawStream(
         source=SOURCE,
         object=name,
         table="property_history",
-        json_columns=json_columns,
+        json_columns={"id": "VARCHAR", "propertiesWithHistory": f"MAP(VARCHAR, {version}[])"},
         columns={
             "object": "VARCHAR",
             "id": "VARCHAR",
@@ -193,12 +193,12 @@ def _history_stream(name: str, json_columns: dict[str, str]) -> RawStream:
     )
 
 
-def _merges_stream(name: str, json_columns: dict[str, str], merged: str) -> RawStream:
+def _merges_stream(name: str, properties: str, merged: str) -> RawStream:
     return RawStream(
         source=SOURCE,
         object=name,
         table="merges",
-        json_columns=json_columns,
+        json_columns={"id": "VARCHAR", "properties": properties},
         columns={"object": "VARCHAR", "loser_id": "VARCHAR", "winner_id": "VARCHAR"},
         select=f"{literal(name)} AS object, trim(m.loser) AS loser_id, r.id AS winner_id",
         from_clause=f"landed AS r, unnest(string_split({merged}, ';')) AS m(loser) WHERE trim(m.loser) <> ''",
