@@ -45,37 +45,64 @@ columns:
   recorded_at: {type: TIMESTAMP, meaning: "instant the version became known", not_null: true}
   source_kind: {type: VARCHAR, meaning: "billing or crm_contract", not_null: true, accepted: [billing, crm_contract]}
 ---*/
-WITH latest_versions AS (
-    SELECT
-        subscription_id,
-        org_id,
-        plan,
-        billing_interval,
-        seats,
-        amount,
-        currency,
-        status,
-        effective_at,
-        cancel_at,
-        ended_at,
-        cancel_requested_at,
-        cancel_reason,
-        cancel_comment,
-        term_start,
-        term_end,
-        recorded_at,
-        'billing' AS source_kind
-    FROM staging.subscription_versions
-    WHERE recorded_at < $close_known_at
-    QUALIFY
-        row_number() OVER (PARTITION BY subscription_id, effective_at ORDER BY recorded_at DESC) = 1
-),
-latest_contracts AS (
+WITH latest_contracts AS (
     SELECT org_id, kind, valid_from, valid_to, seats, amount, billing_interval, currency, term_end, recorded_at
     FROM staging.crm_contracts
     WHERE recorded_at < $close_known_at
     QUALIFY
         row_number() OVER (PARTITION BY org_id, valid_from ORDER BY recorded_at DESC) = 1
+),
+contracts AS (
+    SELECT
+        *,
+        'contract:' || org_id || ':' || CAST(local_date(valid_from, $reporting_tz) AS VARCHAR) AS subscription_id
+    FROM latest_contracts
+    WHERE amount IS NOT NULL
+),
+-- Only keys and times are sorted; the other columns are joined to the versions that hold.
+keys AS (
+    SELECT
+        subscription_id,
+        effective_at,
+        recorded_at,
+        CASE WHEN status = 'canceled' THEN ended_at END AS canceled_to,
+        local_date(effective_at, $reporting_tz) AS from_on
+    FROM staging.subscription_versions
+    WHERE recorded_at < $close_known_at
+    UNION ALL
+    SELECT
+        subscription_id,
+        valid_from AS effective_at,
+        recorded_at,
+        CAST(NULL AS TIMESTAMP) AS canceled_to,
+        local_date(valid_from, $reporting_tz) AS from_on
+    FROM contracts
+),
+followed AS (
+    SELECT
+        *,
+        lead(effective_at) OVER of_subscription AS next_effective_at,
+        lead(from_on) OVER of_subscription AS next_on
+    FROM keys
+    WINDOW of_subscription AS (PARTITION BY subscription_id ORDER BY effective_at, recorded_at)
+),
+held AS (
+    SELECT subscription_id, effective_at, recorded_at, canceled_to, from_on, next_effective_at, next_on
+    FROM followed
+    WHERE next_effective_at IS DISTINCT FROM effective_at
+),
+spans AS (
+    SELECT
+        h.subscription_id,
+        h.effective_at,
+        h.recorded_at,
+        h.from_on,
+        h.next_effective_at,
+        h.next_on,
+        c.canceled_to AS next_ended_at
+    FROM held AS h
+    LEFT JOIN (SELECT subscription_id, effective_at, canceled_to FROM held WHERE canceled_to IS NOT NULL) AS c
+        ON h.subscription_id = c.subscription_id AND h.next_effective_at = c.effective_at
 ),
 all_versions AS (
     SELECT
@@ -97,11 +124,11 @@ all_versions AS (
         term_start,
         term_end,
         recorded_at,
-        source_kind
-    FROM latest_versions
+        'billing' AS source_kind
+    FROM staging.subscription_versions
     UNION ALL
     SELECT
-        'contract:' || org_id || ':' || CAST(local_date(valid_from, $reporting_tz) AS VARCHAR) AS subscription_id,
+        subscription_id,
         org_id,
         coalesce(kind, 'custom') AS plan,
         billing_interval,
@@ -120,30 +147,29 @@ all_versions AS (
         coalesce(term_end, valid_to) AS term_end,
         recorded_at,
         'crm_contract' AS source_kind
-    FROM latest_contracts
-    WHERE amount IS NOT NULL
-),
-followed AS (
-    SELECT
-        *,
-        lead(effective_at) OVER of_subscription AS next_effective_at,
-        lead(CASE WHEN status = 'canceled' THEN ended_at END) OVER of_subscription AS next_ended_at
-    FROM all_versions
-    WINDOW of_subscription AS (PARTITION BY subscription_id ORDER BY effective_at)
+    FROM contracts
 ),
 ended AS (
     SELECT
-        *,
+        v.*,
+        s.from_on,
+        s.next_effective_at,
+        s.next_on,
         CASE
-            WHEN own_end <= effective_at THEN 'canceled'
-            ELSE status
+            WHEN v.own_end <= v.effective_at THEN 'canceled'
+            ELSE v.status
         END AS status_held,
         CASE
-            WHEN status = 'canceled' OR own_end <= effective_at THEN next_effective_at
-            WHEN next_ended_at > effective_at THEN least(next_effective_at, next_ended_at, own_end)
-            ELSE least(next_effective_at, own_end)
+            WHEN v.status = 'canceled' OR v.own_end <= v.effective_at THEN s.next_effective_at
+            WHEN s.next_ended_at > v.effective_at THEN least(s.next_effective_at, s.next_ended_at, v.own_end)
+            ELSE least(s.next_effective_at, v.own_end)
         END AS valid_to
-    FROM followed
+    FROM all_versions AS v
+    INNER JOIN spans AS s
+        ON
+            v.subscription_id = s.subscription_id
+            AND v.effective_at = s.effective_at
+            AND v.recorded_at = s.recorded_at
 ),
 rates AS (
     SELECT currency, rate
@@ -188,8 +214,8 @@ SELECT
     m.org_id AS original_org_id,
     m.effective_at AS valid_from,
     m.valid_to,
-    local_date(m.effective_at, $reporting_tz) AS from_on,
-    local_date(m.valid_to, $reporting_tz) AS to_on,
+    m.from_on,
+    CASE WHEN m.valid_to = m.next_effective_at THEN m.next_on ELSE local_date(m.valid_to, $reporting_tz) END AS to_on,
     m.plan,
     m.billing_interval,
     m.seats,
