@@ -59,73 +59,61 @@ contracts AS (
     FROM latest_contracts
     WHERE amount IS NOT NULL
 ),
--- Only keys and times are sorted; the other columns are joined to the versions that hold.
-keys AS (
-    SELECT
-        subscription_id,
-        effective_at,
-        recorded_at,
-        CASE WHEN status = 'canceled' THEN ended_at END AS canceled_to,
-        local_date(effective_at, $reporting_tz) AS from_on
+-- The version after one may not be known yet: the first after it that is.
+overtaken AS (
+    SELECT subscription_id, effective_at, recorded_at
     FROM staging.subscription_versions
-    WHERE recorded_at < $close_known_at
-    UNION ALL
-    SELECT
-        subscription_id,
-        valid_from AS effective_at,
-        recorded_at,
-        CAST(NULL AS TIMESTAMP) AS canceled_to,
-        local_date(valid_from, $reporting_tz) AS from_on
-    FROM contracts
+    WHERE recorded_at < $close_known_at AND next_recorded_at >= $close_known_at
 ),
-followed AS (
-    SELECT
-        *,
-        lead(effective_at) OVER of_subscription AS next_effective_at,
-        lead(from_on) OVER of_subscription AS next_on
-    FROM keys
-    WINDOW of_subscription AS (PARTITION BY subscription_id ORDER BY effective_at, recorded_at)
+resolved AS (
+    SELECT o.subscription_id, o.effective_at, o.recorded_at, min(v.effective_at) AS next_effective_at
+    FROM overtaken AS o
+    INNER JOIN staging.subscription_versions AS v
+        ON
+            o.subscription_id = v.subscription_id
+            AND (v.effective_at > o.effective_at OR (v.effective_at = o.effective_at AND v.recorded_at > o.recorded_at))
+    WHERE v.recorded_at < $close_known_at
+    GROUP BY o.subscription_id, o.effective_at, o.recorded_at
 ),
-held AS (
-    SELECT subscription_id, effective_at, recorded_at, canceled_to, from_on, next_effective_at, next_on
-    FROM followed
-    WHERE next_effective_at IS DISTINCT FROM effective_at
-),
-spans AS (
-    SELECT
-        h.subscription_id,
-        h.effective_at,
-        h.recorded_at,
-        h.from_on,
-        h.next_effective_at,
-        h.next_on,
-        c.canceled_to AS next_ended_at
-    FROM held AS h
-    LEFT JOIN (SELECT subscription_id, effective_at, canceled_to FROM held WHERE canceled_to IS NOT NULL) AS c
-        ON h.subscription_id = c.subscription_id AND h.next_effective_at = c.effective_at
+cancellations AS (
+    SELECT v.subscription_id, v.effective_at, v.ended_at
+    FROM staging.subscription_versions AS v
+    LEFT JOIN resolved AS r
+        ON v.subscription_id = r.subscription_id AND v.effective_at = r.effective_at AND v.recorded_at = r.recorded_at
+    WHERE
+        v.recorded_at < $close_known_at
+        AND v.status = 'canceled'
+        AND v.ended_at IS NOT NULL
+        AND CASE WHEN v.next_recorded_at < $close_known_at THEN v.next_effective_at ELSE r.next_effective_at END
+        IS DISTINCT FROM v.effective_at
 ),
 all_versions AS (
     SELECT
-        subscription_id,
-        org_id,
-        plan,
-        billing_interval,
-        seats,
-        amount,
-        currency,
-        status,
-        effective_at,
-        least(cancel_at, ended_at) AS own_end,
-        cancel_at,
-        ended_at,
-        cancel_requested_at,
-        cancel_reason,
-        cancel_comment,
-        term_start,
-        term_end,
-        recorded_at,
+        v.subscription_id,
+        v.org_id,
+        v.plan,
+        v.billing_interval,
+        v.seats,
+        v.amount,
+        v.currency,
+        v.status,
+        v.effective_at,
+        least(v.cancel_at, v.ended_at) AS own_end,
+        CASE WHEN v.next_recorded_at < $close_known_at THEN v.next_effective_at ELSE r.next_effective_at END
+            AS next_effective_at,
+        v.cancel_at,
+        v.ended_at,
+        v.cancel_requested_at,
+        v.cancel_reason,
+        v.cancel_comment,
+        v.term_start,
+        v.term_end,
+        v.recorded_at,
         'billing' AS source_kind
-    FROM staging.subscription_versions
+    FROM staging.subscription_versions AS v
+    LEFT JOIN resolved AS r
+        ON v.subscription_id = r.subscription_id AND v.effective_at = r.effective_at AND v.recorded_at = r.recorded_at
+    WHERE v.recorded_at < $close_known_at
     UNION ALL
     SELECT
         subscription_id,
@@ -138,6 +126,7 @@ all_versions AS (
         'active' AS status,
         valid_from AS effective_at,
         valid_to AS own_end,
+        lead(valid_from) OVER (PARTITION BY subscription_id ORDER BY valid_from) AS next_effective_at,
         CAST(NULL AS TIMESTAMP) AS cancel_at,
         CAST(NULL AS TIMESTAMP) AS ended_at,
         CAST(NULL AS TIMESTAMP) AS cancel_requested_at,
@@ -149,27 +138,22 @@ all_versions AS (
         'crm_contract' AS source_kind
     FROM contracts
 ),
+-- A version with the same effective_at as the next one was replaced by it.
 ended AS (
     SELECT
         v.*,
-        s.from_on,
-        s.next_effective_at,
-        s.next_on,
         CASE
             WHEN v.own_end <= v.effective_at THEN 'canceled'
             ELSE v.status
         END AS status_held,
         CASE
-            WHEN v.status = 'canceled' OR v.own_end <= v.effective_at THEN s.next_effective_at
-            WHEN s.next_ended_at > v.effective_at THEN least(s.next_effective_at, s.next_ended_at, v.own_end)
-            ELSE least(s.next_effective_at, v.own_end)
+            WHEN v.status = 'canceled' OR v.own_end <= v.effective_at THEN v.next_effective_at
+            WHEN c.ended_at > v.effective_at THEN least(v.next_effective_at, c.ended_at, v.own_end)
+            ELSE least(v.next_effective_at, v.own_end)
         END AS valid_to
     FROM all_versions AS v
-    INNER JOIN spans AS s
-        ON
-            v.subscription_id = s.subscription_id
-            AND v.effective_at = s.effective_at
-            AND v.recorded_at = s.recorded_at
+    LEFT JOIN cancellations AS c ON v.subscription_id = c.subscription_id AND v.next_effective_at = c.effective_at
+    WHERE v.next_effective_at IS DISTINCT FROM v.effective_at
 ),
 rates AS (
     SELECT currency, rate
@@ -214,8 +198,8 @@ SELECT
     m.org_id AS original_org_id,
     m.effective_at AS valid_from,
     m.valid_to,
-    m.from_on,
-    CASE WHEN m.valid_to = m.next_effective_at THEN m.next_on ELSE local_date(m.valid_to, $reporting_tz) END AS to_on,
+    local_date(m.effective_at, $reporting_tz) AS from_on,
+    local_date(m.valid_to, $reporting_tz) AS to_on,
     m.plan,
     m.billing_interval,
     m.seats,
