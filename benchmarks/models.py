@@ -97,7 +97,8 @@ def build_day(folder: Path) -> dict[str, float]:
     for name in reversed(cost):
         schema, table = name.split(".")
         if schema == "marts":
-            figures[table] = sum(seconds for one, seconds in cost.items() if readers[one] == {name}) + cost[name]
+            own = [one for one in cost if one.startswith("intermediate.") and readers[one] == {name}]
+            figures[table] = sum(cost[one] for one in [name, *own])
         elif schema == "intermediate" and len(readers[name]) != 1:
             figures[f"intermediate {table}"] = cost[name]
     return figures

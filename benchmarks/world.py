@@ -288,7 +288,11 @@ def fill(
     create_input_tables(connection, Catalog({}, models.inputs))
     for table in _TABLES:
         source = f"read_parquet({literal(str(folder / f'{table}.parquet'))})"
-        where = "" if before is None else f" WHERE {_known(table, connection, source)} < TIMESTAMP {literal(before)}"
+        where = (
+            ""
+            if before is None
+            else f" WHERE {_known(table, connection, source)} < TIMESTAMP {literal(before)}"
+        )
         connection.execute(f"INSERT INTO {qualified('inputs', table)} BY NAME SELECT * FROM {source}{where}")
 
 
