@@ -105,7 +105,7 @@ def _hashes(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
     from hub_pipeline.models import catalog
     from hub_pipeline.warehouse.sql import qualified
 
-    found = {}
+    found: dict[str, str] = {}
     for model in catalog().layer("marts"):
         table = qualified(model.schema, model.table)
         rows = connection.execute(
