@@ -159,6 +159,14 @@ class Upsell(_Group):
     )
 
 
+class TieOut(_Group):
+    """Billing, CRM and invoices held against each other."""
+
+    tolerance: Decimal = Field(
+        Decimal("0.02"), ge=0, description="share of MRR by which two of them may differ before a check warns"
+    )
+
+
 class Lifecycle(_Group):
     """Vocabulary of contacts and what is expected of them. Values are compared without case, blanks and ``_``."""
 
@@ -782,6 +790,7 @@ class Settings(_Group):
     ownership: Ownership = Ownership()
     lifecycle: Lifecycle = Lifecycle()
     upsell: Upsell = Upsell()
+    tie_out: TieOut = TieOut()
     metrics: Metrics = Metrics()
     matching: Matching = Matching()
     hubspot: HubSpot = HubSpot()
@@ -829,6 +838,7 @@ class Settings(_Group):
             "ownership": self.ownership,
             "lifecycle": self.lifecycle,
             "upsell": self.upsell,
+            "tie_out": self.tie_out,
             "metrics": self.metrics,
             "matching": self.matching,
         }

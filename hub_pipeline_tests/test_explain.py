@@ -31,6 +31,27 @@ WORLD: World = {
         *subscription("s1", "o1", [("2025-01-01", 10, 700), ("2026-05-01", 45, 3150)]),
         *subscription("s4", "o4", [("2025-01-01", 5, 70)], cancel_at="2026-06-10"),
     ],
+    "invoices": [
+        {"invoice_id": "in-may", "org_id": "o1", "status": "paid", "total": 3150, "created_at": "2026-05-01"},
+        {
+            "invoice_id": "in-june",
+            "org_id": "o1",
+            "status": "paid",
+            "total": 3000,
+            "created_at": "2026-06-01",
+        },
+    ],
+    "invoice_lines": [
+        {
+            "invoice_id": f"in-{name}",
+            "line_id": "1",
+            "subscription_id": "s1",
+            "amount": amount,
+            "period_start": f"2026-0{month}-01",
+            "period_end": f"2026-0{month + 1}-01",
+        }
+        for name, month, amount in (("may", 5, 3150), ("june", 6, 3000))
+    ],
 }
 
 
@@ -97,3 +118,12 @@ def test_the_view_for_analysts_says_the_same(published: Path) -> None:
         ("tier_ab_interactions", False),
         ("upsell_pipeline", True),
     ]
+
+
+def test_what_billing_and_invoices_say_stands_with_the_invoices_that_cover_the_day(published: Path) -> None:
+    text = said(published, "o1")
+    assert "Billing, CRM and invoices" in text
+    assert "3000.00" in text
+    shown = text.split("Invoices that cover the day")[1]
+    assert "in-june" in shown
+    assert "in-may" not in shown

@@ -17,6 +17,20 @@ CREATE OR REPLACE TEMPORARY MACRO close_of(d, tz) AS
     (CAST(CAST(d AS DATE) + 1 AS TIMESTAMP) AT TIME ZONE tz) AT TIME ZONE 'UTC';
 CREATE OR REPLACE TEMPORARY MACRO counted(n, noun) AS
     CAST(n AS VARCHAR) || ' ' || noun || CASE WHEN abs(n) = 1 THEN '' ELSE 's' END;
+CREATE OR REPLACE TEMPORARY MACRO part_in_cents(amount, numerator, denominator) AS
+    CAST(
+        sign(amount) * CAST(
+            (2 * CAST(abs(amount) * 10000 AS HUGEINT) * numerator + 100 * denominator) // (200 * denominator) AS BIGINT
+        ) * CAST(0.01 AS DECIMAL(3, 2)) AS DECIMAL(18, 2)
+    );
+CREATE OR REPLACE TEMPORARY MACRO whole_months(a, b) AS
+    CASE
+        WHEN
+            day(a) = day(b)
+            OR (b = last_day(b) AND day(a) > day(b))
+            OR (a = last_day(a) AND day(b) > day(a))
+            THEN nullif(greatest(12 * (year(b) - year(a)) + month(b) - month(a), 0), 0)
+    END;
 CREATE OR REPLACE TEMPORARY MACRO codes(list) AS list_filter(list, lambda code: code IS NOT NULL);
 """
 
@@ -26,6 +40,9 @@ def create_macros(connection: duckdb.DuckDBPyConnection) -> None:
 
     ``local_date(ts, tz)`` is the DATE a UTC instant falls on in the zone, ``start_of(d, tz)`` the UTC instant of its
     local 00:00, ``close_of(d, tz)`` that of the next day's, ``codes(list)`` the list without NULLs in its order,
+    ``part_in_cents(amount, n, d)`` is amount * n / d half-up to cents, in whole numbers: a half cent is never lost in a
+    binary fraction; amounts have up to 4 decimals, n and d are whole. ``whole_months(a, b)`` are the months from day a to
+    day b, NULL unless they are whole: b is on the day of the month of a, or at the end of a month that is shorter.
     ``counted(n, noun)`` a number with its noun, '1 seat' or '2 seats'; NULL without a number. Views of schema hub cannot
     use them: whoever opens the published file does not have them.
     """

@@ -43,6 +43,20 @@ BEHIND = {
         FROM marts.renewal_pipeline
         WHERE as_of = $as_of AND known_at = $as_of AND org_id = $org_id
         ORDER BY renew_by, renewal_id""",
+    "Billing, CRM and invoices": """
+        SELECT billing_mrr, crm_mrr, contract_mrr, invoiced_mrr, deal_mrr, deal_contracts_mrr, missing, has_proration
+        FROM marts.tie_out
+        WHERE as_of = $as_of AND known_at = $as_of AND org_id = $org_id""",
+    "Invoices that cover the day": """
+        SELECT i.invoice_id, i.status, i.created_at, i.total, i.tax, i.currency, l.line_id, l.subscription_id, l.amount,
+            l.is_proration, coalesce(l.period_start, i.period_start) AS period_start,
+            coalesce(l.period_end, i.period_end) AS period_end, i.recorded_at
+        FROM staging.invoices AS i
+        LEFT JOIN staging.invoice_lines AS l
+            ON l.source = i.source AND l.invoice_id = i.invoice_id AND l.recorded_at < $close
+        WHERE list_contains($ids, i.org_id) AND i.recorded_at < $close
+            AND coalesce(l.period_start, i.period_start) < $close AND coalesce(l.period_end, i.period_end) >= $close
+        ORDER BY i.created_at, i.invoice_id, l.line_id, i.recorded_at""",
     "NPS answers": """
         SELECT response_id, contact_id, score, responded_at, source, recorded_at
         FROM staging.nps_responses

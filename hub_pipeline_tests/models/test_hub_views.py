@@ -158,6 +158,39 @@ def test_risk_starts_with_the_first_of_an_unbroken_run_of_stored_days() -> None:
     assert first == {"shrunk": "2026-06-28", "touched": "2026-06-27", "late": "2026-06-30"}
 
 
+def test_the_time_to_the_first_human_touch_counts_from_the_end_of_the_first_day_on_the_list() -> None:
+    touched = {
+        row["org_id"]: (row["first_human_touch_after_flag"], row["hours_to_touch"])
+        for row in _view("organisations_at_risk")
+    }
+    # On the list since the close of 27 June, called on the 28th at 10:00.
+    assert touched["touched"] == (datetime(2026, 6, 28, 10), 10)
+    assert touched["shrunk"] == (None, None)
+
+
+def test_of_several_touches_the_first_on_or_after_the_day_counts_and_the_same_day_is_at_once() -> None:
+    calls = ("2026-06-25T09:00:00Z", "2026-06-27T15:00:00Z", "2026-06-28T12:00:00Z", "2026-06-30T08:00:00Z")
+    connection = duckdb.connect()
+    load(
+        connection,
+        {
+            "subscription_versions": subscription(
+                "s", "a", [("2025-01-01", 100, 3000), ("2026-06-27", 50, 1500)]
+            ),
+            "engagements": [
+                {"engagement_id": f"e{n}", "type": "call", "org_id": "a", "occurred_at": at}
+                for n, at in enumerate(calls)
+            ],
+        },
+    )
+    for day in ("2026-06-26", "2026-06-27", "2026-06-28", "2026-06-29", "2026-06-30"):
+        build(connection, date.fromisoformat(day))
+    found = connection.execute(
+        "SELECT first_flagged_on, first_human_touch_after_flag, hours_to_touch FROM hub.organisations_at_risk"
+    ).fetchall()
+    assert found == [(date(2026, 6, 27), datetime(2026, 6, 27, 15), 0)]
+
+
 def test_untouched_organisations_come_first_then_the_larger_ones() -> None:
     found = [(row["org_id"], row["is_untouched"]) for row in _view("organisations_at_risk")]
     assert found == [("late", True), ("shrunk", True), ("touched", False)]

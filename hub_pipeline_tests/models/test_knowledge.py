@@ -81,6 +81,38 @@ def _random_world(random: Random) -> dict[str, list[Row]]:
             "seats": 10,
             "amount": maybe(lambda: "900"),
         },
+        "crm_subscriptions": lambda: {
+            "org_id": org(),
+            "amount": maybe(lambda: "600", 0.8),
+            "billing_interval": random.choice(("month", "year")),
+            "currency": random.choice(("USD", "EUR")),
+            "status": random.choice(("active", "active", "canceled")),
+            "effective_at": at(),
+            "cancel_at": maybe(at, 0.2),
+        },
+        "invoices": lambda: {
+            "invoice_id": pick("i"),
+            "org_id": org(),
+            "subscription_id": maybe(lambda: pick("s", 14)),
+            "status": random.choice(("open", "paid", "paid", "draft", "void")),
+            "currency": random.choice(("USD", "EUR")),
+            "total": random.choice(("100", "250.5")),
+            "tax": maybe(lambda: "10"),
+            "created_at": at(),
+            "period_start": maybe(lambda: "2026-06-15"),
+            "period_end": "2026-07-15",
+            "is_deleted": random.random() < 0.1,
+        },
+        "invoice_lines": lambda: {
+            "invoice_id": pick("i"),
+            "line_id": pick("l", 2),
+            "subscription_id": maybe(lambda: pick("s", 14), 0.8),
+            "amount": random.choice(("100", "55.55", "-20")),
+            "is_proration": random.random() < 0.2,
+            "period_start": random.choice(("2026-06-30", "2026-06-01", "2026-01-01")),
+            "period_end": random.choice(("2026-07-01", "2026-07-30", "2027-01-01")),
+            "created_at": maybe(at, 0.3),
+        },
         "contacts": lambda: {
             "contact_id": pick("c"),
             "email": f"{pick('c')}@x.io",
@@ -150,7 +182,13 @@ def _random_world(random: Random) -> dict[str, list[Row]]:
             "valid_from": at()[:10],
         },
     }
-    counts = {"org_merges": 2, "subscription_versions": 40, "conversation_parts": 30, "contact_orgs": 20}
+    counts = {
+        "org_merges": 2,
+        "subscription_versions": 40,
+        "conversation_parts": 30,
+        "contact_orgs": 20,
+        "invoice_lines": 30,
+    }
     return {
         table: [make() | {"recorded_at": at()} for _ in range(counts.get(table, 12))]
         for table, make in makers.items()
@@ -173,6 +211,7 @@ def _assert_only_knowledge_counts(random: Random, extra_days: int) -> None:
     for table_rows in known.values():
         random.shuffle(table_rows)
     everything, only_known = _answers(world, known_at), _answers(known, known_at)
+    assert any(row["invoiced_mrr"] for row in everything["tie_out"])
     for mart, expected in everything.items():
         assert only_known[mart] == expected, mart
 

@@ -15,7 +15,7 @@ from hub_pipeline.warehouse.sql import ident, qualified
 from hub_pipeline_tests.sources.billing_folder import BillingFolder
 
 #: Inputs that come from billing files alone, and fill no HubSpot table.
-OF_BILLING = ("subscription_versions", "fx_rates")
+OF_BILLING = ("subscription_versions", "fx_rates", "invoices", "invoice_lines")
 
 
 def stage_billing(billing: BillingFolder) -> None:

@@ -13,7 +13,7 @@ columns:
   org_id: {type: VARCHAR, meaning: "organisation after merges", not_null: true}
   original_org_id: {type: VARCHAR, meaning: "organisation as it stands in the input", not_null: true}
   plan: {type: VARCHAR, meaning: "plan that ended"}
-  source_kind: {type: VARCHAR, meaning: "billing or crm_contract", not_null: true}
+  source_kind: {type: VARCHAR, meaning: "billing, crm_property or crm_contract", not_null: true}
   end_at: {type: TIMESTAMP, meaning: "exclusive end, or the withdrawn one", not_null: true}
   end_on: {type: DATE, meaning: "local day of end_at", not_null: true}
   is_withdrawn: {type: BOOLEAN, meaning: "the end was withdrawn", not_null: true}
@@ -118,7 +118,7 @@ ends AS (
             OR c.next_status IN ('canceled', 'unpaid')
             OR (c.next_is_running AND NOT c.next_is_paid)
         )
-        AND (c.source_kind = 'billing' OR c.held_to < CAST($close_as_of AS TIMESTAMP))
+        AND (c.source_kind <> 'crm_contract' OR c.held_to < CAST($close_as_of AS TIMESTAMP))
     QUALIFY row_number() OVER (PARTITION BY c.subscription_id ORDER BY c.valid_from DESC) = 1
 ),
 withdrawals AS (

@@ -43,7 +43,7 @@ columns:
   cancel_reason: {type: VARCHAR, meaning: "reason code of the cancellation"}
   cancel_comment: {type: VARCHAR, meaning: "reason in the customer's words"}
   recorded_at: {type: TIMESTAMP, meaning: "instant the version became known", not_null: true}
-  source_kind: {type: VARCHAR, meaning: "billing or crm_contract", not_null: true, accepted: [billing, crm_contract]}
+  source_kind: {type: VARCHAR, meaning: "billing; crm_property: made of the properties of a CRM record that billing does not cover; crm_contract", not_null: true, accepted: [billing, crm_property, crm_contract]}
 ---*/
 WITH latest_contracts AS (
     SELECT org_id, kind, valid_from, valid_to, seats, amount, billing_interval, currency, term_end, recorded_at
@@ -109,7 +109,7 @@ all_versions AS (
         v.term_start,
         v.term_end,
         v.recorded_at,
-        'billing' AS source_kind
+        CASE WHEN v.source = 'hubspot' THEN 'crm_property' ELSE 'billing' END AS source_kind
     FROM staging.subscription_versions AS v
     LEFT JOIN resolved AS r
         ON v.subscription_id = r.subscription_id AND v.effective_at = r.effective_at AND v.recorded_at = r.recorded_at
@@ -179,15 +179,9 @@ monthly AS (
     SELECT
         e.*,
         e.status_held IN ('active', 'past_due') AS is_running,
-        -- Integers: twice the amount in 1/10000, so that a half cent is never lost in a binary fraction.
         CASE
             WHEN e.status_held NOT IN ('active', 'past_due') THEN CAST(0 AS DECIMAL(18, 2))
-            ELSE CAST(
-                sign(e.amount) * CAST(
-                    (2 * CAST(abs(e.amount) * 10000 AS HUGEINT) * f.numerator + 100 * f.denominator)
-                    // (200 * f.denominator) AS BIGINT
-                ) * CAST(0.01 AS DECIMAL(3, 2)) AS DECIMAL(18, 2)
-            )
+            ELSE part_in_cents(e.amount, f.numerator, f.denominator)
         END AS mrr_native
     FROM ended AS e
     LEFT JOIN factors AS f ON e.billing_interval = f.billing_interval

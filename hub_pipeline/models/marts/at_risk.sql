@@ -61,6 +61,8 @@ columns:
   last_detractor_on: {type: DATE, meaning: "local day of the latest detractor's answer"}
   nps_attribution_ambiguous: {type: BOOLEAN, meaning: "one of its detractors may belong to another organisation", not_null: true}
   last_touch_on: {type: DATE, meaning: "local day of the last e-mail, call or meeting that was not automated"}
+  last_touch_at: {type: TIMESTAMP, meaning: "instant of it (UTC)"}
+  listed_at: {type: TIMESTAMP, meaning: "instant (UTC) at which as_of ended: nobody could know the row before"}
   contraction_days: {type: INTEGER, meaning: "length of the window of contraction in days", not_null: true}
   hubspot_url: {type: VARCHAR, meaning: "address of the record"}
   why: {type: VARCHAR, meaning: "the reasons in one sentence with their numbers", not_null: true}
@@ -245,6 +247,8 @@ SELECT
     f.last_on AS last_detractor_on,
     f.ambiguous = 1 AS nps_attribution_ambiguous,
     local_date(t.last_touch_at, $reporting_tz) AS last_touch_on,
+    t.last_touch_at,
+    CAST($close_as_of AS TIMESTAMP) AS listed_at,
     CAST($contraction_days AS INTEGER) AS contraction_days,
     f.hubspot_url,
     concat_ws(

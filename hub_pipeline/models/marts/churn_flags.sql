@@ -92,7 +92,7 @@ custom_plans AS (
     FROM intermediate.subscription_intervals AS s
     WHERE
         s.is_running
-        AND s.source_kind = 'billing'
+        AND s.source_kind <> 'crm_contract'
         AND list_contains(CAST($renewal_enterprise_plans AS VARCHAR[]), lower(s.plan))
 ),
 custom AS (

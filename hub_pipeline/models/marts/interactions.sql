@@ -37,6 +37,20 @@ columns:
   attribution_ambiguous: {type: BOOLEAN, meaning: "one of several organisations of the contact", not_null: true}
   why: {type: VARCHAR, meaning: "the row with its numbers, one sentence", not_null: true}
   settings_hash: {type: VARCHAR, meaning: "settings the row was made with", not_null: true}
+checks:
+  - name: attribution_is_clear
+    severity: warn
+    description: >
+      At most 5 % of the conversations on the list are counted with several organisations, because their contact has
+      several and none is primary.
+    sql: >
+      SELECT as_of, known_at, conversation_id, org_id
+      FROM marts.interactions
+      WHERE attribution_ambiguous AND (
+        SELECT 20 * count(DISTINCT conversation_id) FILTER (WHERE attribution_ambiguous) > count(DISTINCT conversation_id)
+        FROM marts.interactions
+        WHERE as_of = $as_of AND known_at = $known_at
+      )
 ---*/
 WITH recent AS (
     SELECT

@@ -71,6 +71,12 @@ checks:
       SELECT as_of, known_at, org_id, currencies_without_rate
       FROM marts.organisation_daily
       WHERE len(currencies_without_rate) > 0
+  - name: nothing_known_later
+    description: No row rests on what was recorded at or after the close of known_at.
+    sql: >
+      SELECT as_of, known_at, org_id, source_max_recorded_at
+      FROM marts.organisation_daily
+      WHERE source_max_recorded_at >= $close_known_at
   - name: hierarchy_acyclic
     description: Following parents must end; until it does these organisations count as accounts of their own.
     sql: SELECT as_of, known_at, org_id, parent_org_id FROM marts.organisation_daily WHERE has_cycle

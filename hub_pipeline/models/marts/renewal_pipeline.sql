@@ -30,6 +30,8 @@ columns:
   renewed_days_ahead: {type: BIGINT, meaning: "of a won deal: renew_by - closed_on"}
   missed_lead_target: {type: BOOLEAN, meaning: "open with fewer than lead_days left, or won fewer than lead_days ahead", not_null: true}
   mrr_at_stake: {type: "DECIMAL(18,2)", meaning: "MRR of the contract at the close of as_of, reporting currency; empty for an orphan deal"}
+  mrr_native: {type: "DECIMAL(18,2)", meaning: "the same in the contract's own currency"}
+  currency: {type: VARCHAR, meaning: "currency of the contract; empty for an orphan deal"}
   scheduled_cancel: {type: BOOLEAN, meaning: "its end by cancellation is known", not_null: true}
   scheduled_end_on: {type: DATE, meaning: "local day of that end"}
   deal_name: {type: VARCHAR, meaning: "name of the deal"}
@@ -44,6 +46,18 @@ columns:
   risk_reasons: {type: "VARCHAR[]", meaning: "why the organisation is at risk, from marts.at_risk", not_null: true}
   why: {type: VARCHAR, meaning: "the row with its numbers, one sentence", not_null: true}
   settings_hash: {type: VARCHAR, meaning: "settings the row was made with", not_null: true}
+checks:
+  - name: deals_are_clean
+    severity: warn
+    description: No renewal deal has a finding; one row for each kind of finding with the number of deals and one of them.
+    sql: >
+      SELECT finding, count(*) AS deals, min(deal_id) AS example_deal_id
+      FROM (
+        SELECT deal_id, unnest(hygiene) AS finding
+        FROM marts.renewal_pipeline
+        WHERE as_of = $as_of AND known_at = $known_at
+      ) AS findings
+      GROUP BY finding
 ---*/
 WITH duplicates AS (
     SELECT DISTINCT m.subscription_id
@@ -306,6 +320,8 @@ SELECT
         false
     ) AS missed_lead_target,
     f.mrr_at_stake,
+    f.mrr_native,
+    f.currency,
     f.scheduled_end_on IS NOT NULL AS scheduled_cancel,
     f.scheduled_end_on,
     f.deal_name,

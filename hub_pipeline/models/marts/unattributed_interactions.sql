@@ -10,6 +10,11 @@ columns:
   contact_id: {type: VARCHAR, meaning: "contact who takes part; empty = unknown"}
   last_contact_on: {type: DATE, meaning: "local day of the contact's last message", not_null: true}
   settings_hash: {type: VARCHAR, meaning: "settings the row was made with", not_null: true}
+checks:
+  - name: every_conversation_has_an_organisation
+    severity: warn
+    description: Every conversation of the window belongs to an organisation; these are on no list.
+    sql: SELECT as_of, known_at, conversation_id FROM marts.unattributed_interactions
 ---*/
 SELECT
     CAST($as_of AS DATE) AS as_of,
