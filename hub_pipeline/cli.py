@@ -51,11 +51,11 @@ def demo(
     check: Annotated[
         bool,
         typer.Option(
-            "--check", help="Compare every list with the company's known truth; exit 4 if it differs."
+            "--check", help="Compare every view with the company's known truth; exit 4 if it differs."
         ),
     ] = False,
 ) -> None:
-    """Run the daily job against a made-up company, over real HTTP, and show what it found."""
+    """Run two nights of the daily job against a made-up company, over real HTTP, and show what the second found."""
     from hub_pipeline.demo.run import run_demo
     from hub_pipeline.settings import Environment
 

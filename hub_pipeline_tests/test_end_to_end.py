@@ -15,21 +15,26 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
 import pytest
 
-from hub_pipeline.demo.account import DEMO_AS_OF, DEMO_SEED
+from hub_pipeline.demo.account import DEMO_AS_OF, DEMO_SEED, Company
 from hub_pipeline.demo.check import check
 from hub_pipeline.demo.company import build_company
 from hub_pipeline.demo.run import SETTINGS_FILE
 from hub_pipeline.demo.serve import CompanyProcess, company_process, write_billing
+from hub_pipeline.demo.truth import LIST_KEYS
 from hub_pipeline.warehouse.fingerprint import fingerprint
 from hub_pipeline.warehouse.lock import RunLock
 from hub_pipeline_tests.commands import clean_environment, plain_sentence
 
 TOKEN = "demo-hubspot-token"
+DAY_BEFORE = DEMO_AS_OF - timedelta(days=1)
+REQUESTS_OF_A_NIGHT = 150
+EMPTY = {"hub.restatements", "hub.renewal_forecast_accuracy"}
 LISTS = (
     "organisations",
     "fast_growing_organisations",
@@ -64,17 +69,17 @@ class House:
             **changes,
         }
 
-    def start(self, **changes: str) -> subprocess.Popen[str]:
+    def start(self, as_of: date = DEMO_AS_OF, **changes: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "hub_pipeline.cli", "run", "--as-of", str(DEMO_AS_OF)],
+            [sys.executable, "-m", "hub_pipeline.cli", "run", "--as-of", str(as_of)],
             env=self.environment(**changes),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
-    def run(self, **changes: str) -> subprocess.CompletedProcess[str]:
-        with self.start(**changes) as process:
+    def run(self, as_of: date = DEMO_AS_OF, **changes: str) -> subprocess.CompletedProcess[str]:
+        with self.start(as_of, **changes) as process:
             out, err = process.communicate(timeout=180)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
@@ -102,18 +107,50 @@ def company() -> Iterator[CompanyProcess]:
         yield process
 
 
-def new_house(folder: Path, company: CompanyProcess) -> House:
+def new_house(folder: Path, company: CompanyProcess, before: House) -> House:
+    """A house that the first night has been in, with the extracts of the second."""
+    shutil.copytree(before.data_dir, folder)
+    house = House(folder, company)
     write_billing(build_company(DEMO_SEED, DEMO_AS_OF), folder / "billing" / "incoming")
-    return House(folder, company)
+    return house
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory, company: CompanyProcess) -> House:
-    """A house after one undisturbed run; tests that follow leave its answers as they are."""
-    house = new_house(tmp_path_factory.mktemp("house"), company)
+def first_night(tmp_path_factory: pytest.TempPathFactory) -> House:
+    """A house after the night before the last one, when everything was read."""
+    folder = tmp_path_factory.mktemp("first")
+    incoming = folder / "data" / "billing" / "incoming"
+    with company_process(
+        seed=DEMO_SEED,
+        as_of=DEMO_AS_OF,
+        a_night_earlier=True,
+        billing_folder=incoming,
+        latency_ms=0,
+        faults="mild",
+    ) as process:
+        house = House(folder / "data", process)
+        done = house.run(DAY_BEFORE)
+        assert done.returncode == 0, done.stderr
+        assert requests(house, DAY_BEFORE) <= REQUESTS_OF_A_NIGHT
+    return house
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory, company: CompanyProcess, first_night: House) -> House:
+    """A house after both nights, undisturbed; tests that follow leave its answers as they are."""
+    house = new_house(tmp_path_factory.mktemp("house") / "data", company, first_night)
     process = house.run()
     assert process.returncode == 0, process.stderr
     return house
+
+
+def requests(house: House, as_of: date) -> int:
+    """Requests to HubSpot that the run of a day says it made."""
+    with duckdb.connect(str(house.data_dir / "build.duckdb"), read_only=True) as connection:
+        rows = connection.execute(
+            "SELECT sum(requests) FROM _ledger.streams WHERE source = 'hubspot' AND as_of = ?", [as_of]
+        ).fetchall()
+    return int(rows[0][0])
 
 
 def test_every_named_list_has_rows_and_equals_the_truth(house: House) -> None:
@@ -123,6 +160,110 @@ def test_every_named_list_has_rows_and_equals_the_truth(house: House) -> None:
         for view in LISTS:
             rows = connection.execute(f"SELECT count(*) FROM hub.{view}").fetchall()[0][0]
             assert rows > 0, view
+
+
+def test_both_nights_ask_hubspot_at_most_150_times_and_the_second_reads_little(
+    house: House, first_night: House
+) -> None:
+    first, second = requests(first_night, DAY_BEFORE), requests(house, DEMO_AS_OF)
+    assert 0 < second < first <= REQUESTS_OF_A_NIGHT
+    with duckdb.connect(str(house.data_dir / "build.duckdb"), read_only=True) as connection:
+        read = dict(
+            connection.execute(
+                "SELECT as_of, sum(records) FROM _ledger.streams WHERE object IN ('contacts', 'deals', "
+                "'emails', 'calls', 'conversations', 'invoices') GROUP BY as_of"
+            ).fetchall()
+        )
+    assert read[DEMO_AS_OF] * 20 < read[DAY_BEFORE]
+
+
+@pytest.fixture(scope="module")
+def told() -> Company:
+    """The company with what must be said of it."""
+    return build_company(DEMO_SEED, DEMO_AS_OF)
+
+
+@pytest.fixture(scope="module")
+def views(house: House, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The published file with a table in the place of each view that has a truth."""
+    path = tmp_path_factory.mktemp("views") / "warehouse.duckdb"
+    with duckdb.connect(str(path)) as connection:
+        connection.execute(f"ATTACH '{house.published}' AS published (READ_ONLY)")
+        connection.execute("CREATE SCHEMA hub")
+        for name in LIST_KEYS:
+            connection.execute(f"CREATE TABLE {name} AS SELECT * FROM published.{name}")
+    return path
+
+
+@pytest.mark.parametrize("name", [name for name in LIST_KEYS if name not in EMPTY])
+def test_one_altered_value_of_any_view_is_found(
+    name: str, views: Path, told: Company, tmp_path: Path
+) -> None:
+    altered = Path(shutil.copy(views, tmp_path / "altered.duckdb"))
+    truth = told.truth.lists[name]
+    row = next(row for row in truth.rows if set(row) - set(truth.key))
+    column = next(column for column in reversed(row) if column not in truth.key)
+    where = " AND ".join(f'"{key}" = ?' for key in truth.key if row[key] is not None)
+    with duckdb.connect(str(altered)) as connection:
+        kind = connection.execute(f'SELECT typeof("{column}") FROM {name}').fetchall()[0][0]
+        other = {
+            "BOOLEAN": f'NOT coalesce("{column}", true)',
+            "VARCHAR": f"coalesce(\"{column}\", '') || 'x'",
+            "DATE": f"coalesce(\"{column}\" + 1, DATE '1999-01-01')",
+            "VARCHAR[]": "['altered']",
+        }.get(kind, f'coalesce("{column}", 0) + 1')
+        connection.execute(
+            f'UPDATE {name} SET "{column}" = {other} WHERE {where}',
+            [row[key] for key in truth.key if row[key] is not None],
+        )
+    differences = check(altered, told).differences
+    assert {(d.list_name, d.column) for d in differences} == {(name, column)}
+
+
+def test_a_row_that_should_not_be_there_is_found_in_any_view(
+    views: Path, told: Company, tmp_path: Path
+) -> None:
+    altered = Path(shutil.copy(views, tmp_path / "altered.duckdb"))
+    with duckdb.connect(str(altered)) as connection:
+        for name, keys in LIST_KEYS.items():
+            connection.execute(f'INSERT INTO {name} ("{keys[0]}") VALUES (NULL)')
+    found = {d.list_name for d in check(altered, told).differences}
+    assert found == set(LIST_KEYS)
+
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "models_in_the_demo.md"
+
+
+def test_columns_that_do_not_vary_are_listed_with_a_reason_and_no_others(house: House) -> None:
+    """`docs/models_in_the_demo.md` names every column of marts and hub with one value in the demo, and only those."""
+    still: set[str] = set()
+    with duckdb.connect(str(house.published), read_only=True) as connection:
+        columns = connection.execute(
+            "SELECT table_schema, table_name, column_name FROM information_schema.columns "
+            "WHERE table_schema IN ('marts', 'hub')"
+        ).fetchall()
+        for schema, table, column in columns:
+            values = connection.execute(
+                f'SELECT count(*) FROM (SELECT DISTINCT "{column}" FROM {schema}."{table}")'
+            ).fetchall()[0][0]
+            if values <= 1:
+                still.add(f"{schema}.{table}.{column}")
+    listed = listed_columns(DOCUMENT.read_text(encoding="utf-8"))
+    patterns = {item: re.compile(re.escape(item).replace(r"\*", r"\w+") + "$") for item in listed}
+    unlisted = sorted(name for name in still if not any(p.match(name) for p in patterns.values()))
+    assert unlisted == [], "these do not vary and are not listed"
+    varying = {f"{s}.{t}.{c}" for s, t, c in columns} - still
+    wrong = sorted(f"{item} ({name})" for item, p in patterns.items() for name in varying if p.match(name))
+    assert wrong == [], "these are listed and vary"
+    gone = sorted(item for item, p in patterns.items() if not any(p.match(name) for name in still))
+    assert gone == [], "these are listed and are no columns"
+
+
+def listed_columns(text: str) -> list[str]:
+    """Names in the first cell of each row of the document's tables, whose last cell says why."""
+    rows = [line.split("|") for line in text.splitlines() if line.startswith("| `")]
+    assert all(len(row[-2].strip()) > 10 for row in rows), "a row without a reason"
+    return [name for row in rows for name in re.findall(r"`([^`]+)`", row[1])]
 
 
 def test_each_row_says_why_and_where_the_record_is(house: House) -> None:
@@ -149,8 +290,8 @@ def test_every_query_of_the_documentation_has_an_answer(house: House) -> None:
     with duckdb.connect(str(house.published), read_only=True) as connection:
         for query in queries:
             rows = connection.execute(query).fetchall()
-            # Only one day is stored here: nothing has changed since the one before, and no month is over since.
-            of_days = ("changes_since_yesterday", "renewal_forecast_accuracy")
+            # Two days are stored, neither of them restated, and no month is over since.
+            of_days = ("restatements", "renewal_forecast_accuracy")
             assert rows or any(view in query for view in of_days), query
 
 
@@ -206,22 +347,22 @@ def test_command_line_runs_are_in_dagsters_history(house: House, monkeypatch: py
         runs = instance.get_runs()
         assert runs
         assert all(run.status is dg.DagsterRunStatus.SUCCESS for run in runs)
-        assert {run.tags["dagster/partition"] for run in runs} == {str(DEMO_AS_OF)}
+        assert {run.tags["dagster/partition"] for run in runs} == {str(DAY_BEFORE), str(DEMO_AS_OF)}
         assert not instance.telemetry_enabled
 
 
 def test_killed_at_a_random_moment_and_run_again_it_ends_the_same(
-    house: House, tmp_path: Path, company: CompanyProcess
+    house: House, first_night: House, tmp_path: Path, company: CompanyProcess
 ) -> None:
-    killed_and_repaired(20, house, new_house(tmp_path / "killed", company))
+    killed_and_repaired(20, house, new_house(tmp_path / "killed", company, first_night))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
 def test_killed_again_and_again_it_ends_the_same(
-    seed: int, house: House, tmp_path: Path, company: CompanyProcess
+    seed: int, house: House, first_night: House, tmp_path: Path, company: CompanyProcess
 ) -> None:
-    killed_and_repaired(seed, house, new_house(tmp_path / "killed", company))
+    killed_and_repaired(seed, house, new_house(tmp_path / "killed", company, first_night))
 
 
 def killed_and_repaired(seed: int, undisturbed: House, victim: House) -> None:
@@ -279,21 +420,24 @@ def test_a_source_that_is_down_ends_with_code_3_and_publishes_nothing(house: Hou
     assert house.state()["published"] == before["published"]
 
 
-def on_a_small_disk(house: House, company: CompanyProcess, folder: Path, *, repair: bool) -> None:
-    """Run on a file system that fills up; with ``repair`` make room and run again."""
+def on_a_small_disk(
+    house: House, first_night: House, company: CompanyProcess, folder: Path, *, repair: bool
+) -> None:
+    """Run the second night on a file system that fills up; with ``repair`` make room and run again."""
     if os.geteuid() != 0:
         pytest.skip("mounting a small file system needs root")
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(folder)], check=False)
+    used = sum(path.stat().st_blocks * 512 for path in first_night.data_dir.rglob("*"))
+    room = f"size={used // 2**20 + 8}m"
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", room, "tmpfs", str(folder)], check=False)
     if mounted.returncode != 0:
         pytest.skip("this machine does not allow mounting a tmpfs")
     try:
-        full = new_house(folder / "data", company)
-        shutil.copy(house.published, full.published)
+        full = new_house(folder / "data", company, first_night)
         process = full.run()
         assert process.returncode == 5, process.stderr
         plain_sentence(process)
-        assert fingerprint(full.published) == fingerprint(house.published)
+        assert fingerprint(full.published) == fingerprint(first_night.published)
         if repair:
             subprocess.run(["mount", "-o", "remount,size=400m", str(folder)], check=True)
             again = full.run()
@@ -304,16 +448,16 @@ def on_a_small_disk(house: House, company: CompanyProcess, folder: Path, *, repa
 
 
 def test_a_full_disk_ends_with_one_sentence_and_code_5_and_the_published_file_intact(
-    house: House, tmp_path: Path, company: CompanyProcess
+    house: House, first_night: House, tmp_path: Path, company: CompanyProcess
 ) -> None:
-    on_a_small_disk(house, company, tmp_path / "small", repair=False)
+    on_a_small_disk(house, first_night, company, tmp_path / "small", repair=False)
 
 
 @pytest.mark.slow
 def test_after_a_full_disk_was_given_room_the_run_ends_the_same(
-    house: House, tmp_path: Path, company: CompanyProcess
+    house: House, first_night: House, tmp_path: Path, company: CompanyProcess
 ) -> None:
-    on_a_small_disk(house, company, tmp_path / "small", repair=True)
+    on_a_small_disk(house, first_night, company, tmp_path / "small", repair=True)
 
 
 def test_interrupted_and_terminated_runs_free_the_lock_and_say_so(house: House) -> None:

@@ -84,7 +84,8 @@ class HubSpotAccount:
     - `owners`: shape of `GET /crm/v3/owners`, archived ones included with `archived: True`;
     - `pipelines`: object type -> pipelines in the shape of `GET /crm/v3/pipelines/{type}`;
     - `users`: shape of `GET /settings/v3/users`; people who were removed are not among them;
-    - `lists`: list id -> list.
+    - `lists`: list id -> list;
+    - `lost_associations`: what archiving a record took away: when, (from type, to type), the row.
     """
 
     portal_id: int
@@ -96,6 +97,9 @@ class HubSpotAccount:
     association_categories: dict[int, str] = field(default_factory=dict)
     users: list[dict[str, Any]] = field(default_factory=list)
     lists: dict[str, HubSpotList] = field(default_factory=dict)
+    lost_associations: list[tuple[datetime, tuple[tuple[str, str], tuple[str, str, int, str | None]]]] = (
+        field(default_factory=list)
+    )
 
 
 @dataclass(slots=True)

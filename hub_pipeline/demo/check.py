@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,11 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from hub_pipeline.demo.account import Company
-from hub_pipeline.demo.truth import TruthList
+from hub_pipeline.demo.truth import TruthList, comparable
 from hub_pipeline.errors import WarehouseError
 from hub_pipeline.warehouse.sql import ident
-
-_FOUR_PLACES = Decimal("0.0001")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,19 +120,11 @@ def _compare(report: CheckReport, name: str, truth: TruthList, rows: list[dict[s
         report.differences.extend(
             Difference(name, "wrong", key, column, value, found[column])
             for column, value in expected.items()
-            if _comparable(value) != _comparable(found[column])
+            if comparable(value) != comparable(found[column])
         )
     report.differences.extend(
         Difference(name, "unexpected", key) for key, left in unmatched.items() for _ in left
     )
-
-
-def _comparable(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return [_comparable(item) for item in value]
-    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
-        return Decimal(str(value)).quantize(_FOUR_PLACES)
-    return value
 
 
 def _shown(value: Any) -> str:

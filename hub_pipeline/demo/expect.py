@@ -7,14 +7,32 @@ thresholds of tiers A8); which list an organisation is on, and why, is always st
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
-from hub_pipeline.demo.builder import Builder, Contact, Deal, Organisation, Subscription, cents
+from hub_pipeline.demo.builder import (
+    Builder,
+    Contact,
+    Deal,
+    Organisation,
+    Subscription,
+    add_months,
+    cents,
+)
 
 EUR_RATE = Decimal("1.10")
 """Dollars for a euro on as_of; the extract of rates holds the same number."""
+
+
+_EUR_RATES = ("1.05", "1.07", "1.06", "1.09", "1.12", "1.08")
+
+
+def fx_rates(b: Builder) -> list[tuple[date, str, str]]:
+    """Euro rates of two years, monthly; the one of as_of's month is the rate of the truth, tomorrow's is not."""
+    first = datetime.combine(b.as_of.replace(day=1), time(0), UTC)
+    rates = [(add_months(first, -n).date(), "EUR", _EUR_RATES[n % len(_EUR_RATES)]) for n in range(26, 0, -1)]
+    return [*rates, (first.date(), "EUR", str(EUR_RATE)), (b.day(1), "EUR", "1.25")]
 
 
 def usd(subscription: Subscription) -> Decimal:
@@ -89,8 +107,15 @@ def at_risk(
     mrr_pct: str = "0",
     detractors: Sequence[Contact] = (),
     lowest_score: int | None = None,
+    touched: bool = False,
+    reasons_before: Sequence[str] | Literal["the same"] | None = "the same",
 ) -> None:
-    """The organisation is at risk for these reasons, in the order of domain.md."""
+    """The organisation is at risk for these reasons, in the order of domain.md.
+
+    `touched`: somebody met it since it is flagged. `reasons_before`: those of the day before, None when it was not
+    at risk then.
+    """
+    since = b.day(0 if reasons_before is None else -1)
     b.truth.expect(
         "hub.organisations_at_risk",
         org_id=org.id,
@@ -99,7 +124,36 @@ def at_risk(
         mrr_contraction_pct=Decimal(mrr_pct),
         detractor_contacts=sorted(contact.id for contact in detractors),
         lowest_score=lowest_score,
+        first_flagged_on=since,
+        days_flagged=(b.as_of - since).days,
+        is_untouched=not touched,
     )
+    if reasons_before != "the same":
+        before = None if reasons_before is None else ", ".join(reasons_before)
+        change(b, "at_risk", org.id, org, before=before, after=", ".join(reasons))
+
+
+def change(
+    b: Builder, list_name: str, item_id: str, org: Organisation, *, before: str | None, after: str | None
+) -> None:
+    """An entry of a list that is new (nothing before), cleared (nothing after) or changed since the day before."""
+    b.truth.expect(
+        "hub.changes_since_yesterday",
+        list=list_name,
+        item_id=item_id,
+        change="new" if before is None else "cleared" if after is None else "changed",
+        org_id=org.id,
+        name=org.name,
+        owner_name=owner_name(org),
+        previous_as_of=b.day(-1),
+        before=before,
+        after=after,
+    )
+
+
+def owner_name(org: Organisation) -> str:
+    """Name of who owns the relationship."""
+    return f"{org.owner.given} {org.owner.family}"
 
 
 def churn(
@@ -114,6 +168,7 @@ def churn(
     hints: Sequence[str] = (),
 ) -> None:
     """The subscription is on the churn list; hints ask for a review."""
+    ended(b, org, state, on)
     b.truth.expect(
         "hub.churn",
         org_id=org.id,
@@ -128,14 +183,30 @@ def churn(
     )
 
 
-def false_alarm(b: Builder, org: Organisation, subscription: Subscription, reason: str, on: date) -> None:
+def ended(b: Builder, org: Organisation, state: str, on: date) -> None:
+    """A paid subscription of it ended, will end, or seemed to; 400 days are looked back."""
+    if (b.as_of - on).days < 400:
+        b.churns.append((org.id, state, on))
+
+
+def false_alarm(
+    b: Builder,
+    org: Organisation,
+    subscription: Subscription,
+    reason: str,
+    on: date,
+    *,
+    kind: str = "voluntary",
+) -> None:
     """The subscription's end is no churn, for this reason."""
+    ended(b, org, "false_alarm", on)
     b.truth.expect(
         "hub.churn_false_alarms",
         org_id=org.id,
         subscription_id=subscription.id,
         state="false_alarm",
         churn_date=on,
+        churn_type=kind,
         false_alarm_reason=reason,
     )
 
@@ -152,20 +223,65 @@ def renewal(
     hygiene: Sequence[str] = (),
     scheduled_cancel: bool = False,
     won_days_ahead: int | None = None,
+    yesterday: dict[str, Any] | Literal["the same"] | None = "the same",
 ) -> None:
-    """The contract's row in the renewal pipeline; `stage` is the one as of as_of, if it changed since."""
+    """The contract's row in the renewal pipeline; `stage` is the one as of as_of, if it changed since.
+
+    `yesterday` has what was different the day before (status, stage, renew_by, deal, deal_amount, hygiene,
+    scheduled_cancel), or is None when the contract was not in scope or did not run.
+    """
+    _renewal(
+        b,
+        org,
+        subscription.id,
+        status,
+        renew_by,
+        usd(subscription),
+        deal=deal,
+        stage=stage or (deal.stage if deal else None),
+        hygiene=hygiene,
+        scheduled_cancel=scheduled_cancel,
+        won_days_ahead=won_days_ahead,
+    )
+    b.renewals[subscription.id] = (deal, yesterday)
+
+
+def contract(
+    b: Builder, org: Organisation, status: str, start: date, end: date, mrr: Decimal, *, seats: int
+) -> None:
+    """The row of a contract that only HubSpot knows, with its amount: it runs and renews like a subscription."""
+    contract_id = f"contract:{org.id}:{start}"
+    _renewal(b, org, contract_id, status, end, mrr)
+    b.contracts.append((org, contract_id, start, end, mrr, seats))
+    b.renewals[contract_id] = (None, "the same")
+
+
+def _renewal(
+    b: Builder,
+    org: Organisation,
+    contract_id: str,
+    status: str,
+    renew_by: date,
+    mrr: Decimal,
+    *,
+    deal: Deal | None = None,
+    stage: str | None = None,
+    hygiene: Sequence[str] = (),
+    scheduled_cancel: bool = False,
+    won_days_ahead: int | None = None,
+) -> None:
     days = (renew_by - b.as_of).days
     row: dict[str, Any] = {
         "org_id": org.id,
-        "subscription_id": subscription.id,
+        "subscription_id": contract_id,
         "deal_id": deal.id if deal else None,
         "status": status,
         "timing": "upcoming" if days > 90 else "in_window" if days >= 0 else "overdue",
         "renew_by": renew_by,
         "days_to_renew_by": days,
-        "mrr_at_stake": usd(subscription),
+        "mrr_at_stake": mrr,
         "scheduled_cancel": scheduled_cancel,
-        "stage": stage or (deal.stage if deal else None),
+        "stage": stage,
         "hygiene": list(hygiene),
     }
     if status == "open":

@@ -360,7 +360,9 @@ def _left(b: Builder, end: int, *, recent: bool = False) -> None:
     subscription.cancel(b.at(end - b.rng.randint(2, 25), 13), b.at(end), reason, "We no longer need it.")
     b.left.add(org.id)
     expect.organisation(b, org, "churned")
-    if recent:
+    if not recent:
+        expect.ended(b, org, "churned", b.day(end))
+    else:
         expect.churn(b, org, subscription, "churned", b.day(end), expect.usd(subscription))
 
 
@@ -470,6 +472,15 @@ def _conversations(b: Builder, orgs: list[Organisation]) -> None:
         conversation = b.conversation(
             contact, parts, title=b.rng.choice(_TITLES), organisation=named, rating=rating
         )
+        if opened.date() == b.day(-28) and b.tiers[org.id] in ("A", "B"):
+            expect.change(
+                b,
+                "tier_ab_interactions",
+                f"{conversation}:{org.id}",
+                org,
+                before="conversation",
+                after=None,
+            )
         if opened >= b.at(-27) and b.tiers[org.id] in ("A", "B"):
             expect.interaction(
                 b, conversation, org, contact, opened.date(), rating=rating[0] if rating else None

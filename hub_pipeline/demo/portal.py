@@ -116,6 +116,15 @@ POST_SALES_STAGES = (
 STAGES = {"default": SALES_STAGES, "post_sales": POST_SALES_STAGES}
 
 
+def closing_of(pipeline: str, stage: str) -> dict[str, str | None]:
+    """What HubSpot calculates from the stage of a deal: whether it is closed, and won."""
+    probability, closed = next((p, c) for name, _, p, c in STAGES[pipeline] if name == stage)
+    return {
+        "hs_is_closed": str(closed).lower(),
+        "hs_is_closed_won": str(closed and probability == "1.0").lower(),
+    }
+
+
 def pipelines() -> dict[str, list[dict[str, Any]]]:
     """The sales and the post-sales pipeline of deals."""
     return {

@@ -5,15 +5,22 @@ Only the addresses and tokens differ. The demo keeps to a folder of its own and 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import duckdb
 from pydantic import SecretStr
 from rich.console import Console
 
 from hub_pipeline.errors import ConfigurationError, DataRefusedError, WarehouseError
 from hub_pipeline.settings import Environment, Settings
+
+if TYPE_CHECKING:
+    from hub_pipeline.orchestration.run import RunReport
 
 SETTINGS_FILE = Path(__file__).with_name("settings.toml")
 
@@ -49,15 +56,20 @@ def demo_folder(data_dir: Path) -> Path:
 
 
 @contextmanager
-def demo_company(data_dir: Path) -> Iterator[tuple[Settings, Environment]]:
-    """Serve the demo company while the context lasts; give the settings and environment that read it."""
+def demo_company(data_dir: Path, *, a_night_earlier: bool = False) -> Iterator[tuple[Settings, Environment]]:
+    """Serve the demo company while the context lasts; give the settings and environment that read it.
+
+    ``a_night_earlier`` serves it as it stood after the day before its last one.
+    """
     from hub_pipeline.demo.account import DEMO_AS_OF, DEMO_SEED
     from hub_pipeline.demo.serve import company_process
 
     folder = demo_folder(data_dir)
     settings = Settings.load(SETTINGS_FILE)
     billing = folder / settings.billing.folder
-    with company_process(seed=DEMO_SEED, as_of=DEMO_AS_OF, billing_folder=billing) as company:
+    with company_process(
+        seed=DEMO_SEED, as_of=DEMO_AS_OF, a_night_earlier=a_night_earlier, billing_folder=billing
+    ) as company:
         yield (
             settings,
             Environment(
@@ -71,8 +83,47 @@ def demo_company(data_dir: Path) -> Iterator[tuple[Settings, Environment]]:
         )
 
 
+def first_night(data_dir: Path, console: Console) -> RunReport | None:
+    """Run the daily job for the day before the demo's last one, on the company as it stood then.
+
+    Two nights are what the answers about changes are made of, and the second is read as every night after the first
+    one is: only what changed. None when that day is stored already. A folder that has the last day without the one
+    before was made by another version of the demo; it is made anew.
+    """
+    from hub_pipeline.demo.account import DEMO_AS_OF
+    from hub_pipeline.orchestration import execute
+    from hub_pipeline.report.progress import show_progress
+
+    day = DEMO_AS_OF - timedelta(days=1)
+    stored = _stored_days(demo_folder(data_dir))
+    if day in stored:
+        return None
+    if stored:
+        console.print(f"{data_dir / 'demo'} was made by another version of the demo; it is made anew.")
+        shutil.rmtree(data_dir / "demo")
+    with (
+        demo_company(data_dir, a_night_earlier=True) as (settings, environment),
+        show_progress() as progress,
+    ):
+        return execute(settings, environment, as_of=day, data_dir=environment.data_dir, progress=progress)
+
+
+def _stored_days(folder: Path) -> set[date]:
+    published = folder / "warehouse.duckdb"
+    if not published.exists():
+        return set()
+    try:
+        with duckdb.connect(str(published), read_only=True) as connection:
+            rows = connection.execute("SELECT DISTINCT as_of FROM marts.organisation_daily").fetchall()
+    except duckdb.Error as error:
+        raise WarehouseError(
+            f"The demo's warehouse {published} cannot be read ({error}); delete {folder} to have it made anew."
+        ) from error
+    return {day for (day,) in rows}
+
+
 def run_demo(*, data_dir: Path, check: bool) -> None:
-    """Run the daily job against the demo company and print what it found; with ``check`` compare with its truth.
+    """Run two nights of the demo company and print what the second found; with ``check`` compare with its truth.
 
     Raises:
         DataRefusedError: ``check`` is set and a list differs from the truth, or an object could not be read.
@@ -80,9 +131,13 @@ def run_demo(*, data_dir: Path, check: bool) -> None:
     from hub_pipeline.demo.account import DEMO_AS_OF, DEMO_SEED
     from hub_pipeline.orchestration import execute
     from hub_pipeline.report.progress import show_progress
-    from hub_pipeline.report.summary import print_next_steps, print_summary, refuse_partial
+    from hub_pipeline.report.summary import print_first_night, print_next_steps, print_summary, refuse_partial
 
     console = Console()
+    first = first_night(data_dir, console)
+    if first is not None:
+        print_first_night(first, console)
+        refuse_partial(first)
     with demo_company(data_dir) as (settings, environment), show_progress() as progress:
         report = execute(
             settings, environment, as_of=DEMO_AS_OF, data_dir=environment.data_dir, progress=progress

@@ -172,6 +172,7 @@ def company_process(
     *,
     seed: int,
     as_of: date,
+    a_night_earlier: bool = False,
     billing_folder: Path | None = None,
     latency_ms: float = 25.0,
     faults: str = "mild",
@@ -181,6 +182,7 @@ def company_process(
     Args:
         seed: of the company and of its faults.
         as_of: the company's last closed day.
+        a_night_earlier: serve the company as it stood after the day before as_of.
         billing_folder: where its billing extracts are written before the servers are ready; None = nowhere.
         latency_ms: added to every answer.
         faults: "mild" or "none".
@@ -201,6 +203,8 @@ def company_process(
         ]
         command += ["--ready-file", str(ready), "--latency-ms", str(latency_ms), "--faults", faults]
         command += ["--parent-pid", str(os.getpid())]
+        if a_night_earlier:
+            command.append("--a-night-earlier")
         if billing_folder is not None:
             command += ["--billing-folder", str(billing_folder)]
         with log.open("wb") as output:
@@ -236,6 +240,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--as-of", type=date.fromisoformat, required=True, help="last closed day, YYYY-MM-DD")
     parser.add_argument("--seed", type=int, required=True, help="seed of the company and its faults")
     parser.add_argument("--ready-file", type=Path, required=True, help="JSON with both addresses and the pid")
+    parser.add_argument(
+        "--a-night-earlier", action="store_true", help="as the company stood after the day before"
+    )
     parser.add_argument("--latency-ms", type=float, default=0.0, help="added to every answer")
     parser.add_argument("--faults", choices=("mild", "none"), default="none", help="what goes wrong")
     parser.add_argument("--billing-folder", type=Path, help="write the billing extracts here first")
@@ -248,8 +255,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     # Imported here so that the servers can be used without the generator.
     from hub_pipeline.demo.company import build_company
+    from hub_pipeline.demo.rewind import night_before
 
     company = build_company(options.seed, options.as_of)
+    if options.a_night_earlier:
+        company = night_before(company)
     if options.billing_folder is not None:
         write_billing(company, options.billing_folder)
     mild = options.faults == "mild"

@@ -45,8 +45,10 @@ def serve_ui(settings: Settings, environment: Environment, *, port: int, demo: b
         demo = True
     with contextlib.ExitStack() as stack:
         if demo:
-            from hub_pipeline.demo.run import demo_company
+            from hub_pipeline.demo.run import demo_company, first_night
 
+            # The days of the demo are read in their order, so the last one is left for the UI to materialise.
+            first_night(environment.data_dir, console)
             settings, environment = stack.enter_context(demo_company(environment.data_dir))
         home = prepare_dagster_home(environment.data_dir)
         console.print(f"Dagster UI: http://127.0.0.1:{port}  (Ctrl-C ends it)")

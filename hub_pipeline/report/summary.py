@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 from rich.console import Console
@@ -74,6 +74,21 @@ def print_summary(report: RunReport, console: Console) -> None:
             f"\nPublished for {report.as_of} in {report.seconds:.1f} s: [bold]{shown(report.published)}[/]",
             soft_wrap=True,
         )
+
+
+def print_first_night(report: RunReport, console: Console) -> None:
+    """One line about the demo's first night; what the second found is printed in full."""
+    read = ", ".join(
+        f"{sum(r.records for r in report.sources if r.source == source):,} of {source}"
+        + (f" ({requests:,} requests)" if requests else "")
+        for source in dict.fromkeys(r.source for r in report.sources if r.status != "not_configured")
+        for requests in (sum(r.requests for r in report.sources if r.source == source),)
+    )
+    console.print(
+        f"First night, {report.as_of}: everything was read in {report.seconds:.1f} s: {read}.\n"
+        f"Second night, {report.as_of + timedelta(days=1)}: what changed since.",
+        soft_wrap=True,
+    )
 
 
 def print_backfill(report: RunReport, first: date, last: date, console: Console) -> None:

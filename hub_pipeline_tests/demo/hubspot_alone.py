@@ -42,6 +42,15 @@ _STATUSES = {
     "canceled": "Churned",
 }
 
+STATED = {
+    "hub.organisations",
+    "hub.fast_growing_organisations",
+    "hub.organisations_at_risk",
+    "hub.churn",
+    "hub.churn_false_alarms",
+    "hub.renewal_pipeline",
+}
+
 MAPPING = {column: name for name, (_, column) in PROPERTIES.items()}
 
 
@@ -81,22 +90,34 @@ def build(seed: int = DEMO_SEED, as_of: date = DEMO_AS_OF) -> Company:
         {"name": name, "label": name.replace("_", " "), "type": kind, "fieldType": "text", "options": []}
         for name, (kind, _) in PROPERTIES.items()
     ]
-    without_billing(b, renamed, shared)
+    followed = {
+        one.id
+        for own in subscriptions.values()
+        for one in own
+        if any(other.started == _end(one, b.now) for other in own)
+    }
+    without_billing(b, renamed, shared, followed)
     return Company(seed, as_of, b.now, account, b.intercom, {}, b.truth)
 
 
-def without_billing(b: Builder, renamed: dict[str, str], shared: set[str]) -> None:
+def without_billing(b: Builder, renamed: dict[str, str], shared: set[str], followed: set[str]) -> None:
     """Turn the truth into what properties can tell.
 
     * A subscription is called after its organisation, ``hubspot:<id>``.
     * Of subscriptions that run side by side (`shared`) the properties hold the sum, so the lists that have a row for a
-      subscription cannot tell one from the other; and the one that replaced another is not another.
+      subscription cannot tell one from the other; and the one that replaced another is not another, so where one was
+      `followed` in the same instant nothing ended.
     * A duplicate that was merged before the first reading left nothing but its id.
     * A customer that only billing knows does not exist.
     * Without Intercom there is no list of interactions and no hint that somebody still writes.
+    * Only the last day is built, so everybody at risk is flagged since that day; and the books of the company, which
+      know all subscriptions, are not asked: the lists that stories state are compared.
     """
     lists = b.truth.lists
-    del lists["hub.tier_ab_interactions"]
+    for name in set(lists) - STATED:
+        del lists[name]
+    for row in lists["hub.organisations_at_risk"].rows:
+        row |= {"first_flagged_on": b.as_of, "days_flagged": 0}
     organisations = lists["hub.organisations"]
     organisations.rows = [r for r in organisations.rows if not r["org_id"].startswith("billing:")]
     for name in ("hub.churn", "hub.churn_false_alarms", "hub.renewal_pipeline"):
@@ -104,7 +125,9 @@ def without_billing(b: Builder, renamed: dict[str, str], shared: set[str]) -> No
         rows[:] = [
             {**row, "subscription_id": renamed.get(row["subscription_id"], row["subscription_id"])}
             for row in rows
-            if row["org_id"] not in shared and row.get("false_alarm_reason") != "duplicate_org"
+            if row["org_id"] not in shared
+            and row["subscription_id"] not in followed
+            and row.get("false_alarm_reason") != "duplicate_org"
         ]
     for row in lists["hub.churn"].rows:
         row["review_hints"] = [hint for hint in row["review_hints"] if hint != "contacts_still_active"]

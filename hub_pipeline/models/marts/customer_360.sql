@@ -181,7 +181,7 @@ components AS (
             WHEN is_contraction THEN 50
             ELSE 100
         END AS commercial,
-        CASE WHEN is_customer AND seats > 0 AND members_active IS NOT NULL THEN 100.0 * least(1.0, CAST(members_active AS DOUBLE) / seats) END AS seats_used,
+        CASE WHEN is_customer AND seats > 0 AND members_active IS NOT NULL THEN least(100.0, 100 * CAST(members_active AS DOUBLE) / seats) END AS seats_used,
         CASE
             WHEN NOT is_customer THEN NULL
             WHEN detractors > 0 THEN least(10.0 * mean_score, 30.0)
