@@ -6,6 +6,8 @@ A benchmark is a module with ``TITLE``, ``REFERENCE`` (what ours is compared wit
 * ``ours(folder, work)`` and ``reference(folder, work)``: get ready and give the function whose seconds count. It may
   return more figures by name. They import what they need themselves, so that a reference carries none of our imports.
 
+It may have ``LIMITS``: figure -> the ratio it should stay under, "" for every other figure; the table marks what is over.
+
 Seconds are those of that function; CPU and peak memory those of the whole process, start and imports included.
 This process stays small: a child's peak memory is never below that of the process that started it.
 """
@@ -54,6 +56,12 @@ class Figure:
     ours: float
     reference: float
     ratios: tuple[float, ...]
+    limit: float | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """The ratio of the medians is over the limit; a cost under a tenth of a second is too small to judge."""
+        return self.limit is not None and self.ours >= 0.1 and self.ours > self.limit * self.reference
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,7 @@ def load(name: str) -> Benchmark:
 def run(name: str, quick: bool) -> Result:
     """Measure a benchmark; variants take turns, and so does who goes first."""
     module = load(name)
+    limits: dict[str, float] = getattr(module, "LIMITS", {})
     with tempfile.TemporaryDirectory(prefix="hub-bench-") as folder, _prepared(name, folder, quick) as size:
         rounds: list[dict[str, dict[str, float]]] = []
         for number in range(1 if quick else module.ROUNDS):
@@ -86,7 +95,9 @@ def run(name: str, quick: bool) -> Result:
         ours = [one["ours"][figure] for one in rounds]
         reference = [one["reference"][other] for one in rounds]
         ratios = tuple(sorted(a / b for a, b in zip(ours, reference, strict=True)))
-        figures.append(Figure(figure, median(ours), median(reference), ratios))
+        figures.append(
+            Figure(figure, median(ours), median(reference), ratios, limits.get(figure, limits.get("")))
+        )
     return Result(module.TITLE, size, module.REFERENCE, tuple(figures))
 
 

@@ -1,135 +1,195 @@
-"""All marts of one day, for a world that is larger than most."""
+"""All tables of one day, each held against the scan of the columns that its answer is made of.
+
+The *scan* of a table: the maximum of each staging column its values are made of (`hub_pipeline.models.lineage`,
+through all tables between) and of the keys of what those SELECTs read, by organisation, or by the first column of the
+key where none is named; stored. (Without the grouping DuckDB answers from statistics and reads nothing.) Other columns
+that only decide which rows there are, and tables that only contribute ids, are left out: any SQL must read more.
+
+A mart's own cost is its SELECT with the intermediate tables that nothing else reads. ``with all it reads`` adds every
+table before it, shared ones in full. Both are seconds of CPU in all threads, so that a busy machine distorts them
+least; what the build then works into the file is a line of its own.
+"""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date
 from pathlib import Path
-from time import perf_counter
+from time import process_time
+from typing import TYPE_CHECKING
 
 from benchmarks.harness import Job
 
+if TYPE_CHECKING:
+    import duckdb
+
 TITLE = "models of one day"
-REFERENCE = "a scan: the maximum of each column of the subscription versions, by organisation"
+REFERENCE = "scan of the same columns, by organisation; the largest for all of them together"
 ROUNDS = 3
+ORGANISATIONS = 10_000
 
-_DAY = date(2026, 10, 31)
-#: Changes of each subscription, one every 45 days up to the day that is built.
-_CHANGES = 30
+#: Whole questions, each with every table before it -> the most it may cost, in scans of the same columns.
+QUESTIONS = {"seat_growth": 5.0, "interactions": 1.5, "nps": 5.0}
+_CHAIN = ", with all it reads"
+LIMITS = QUESTIONS | {mart + _CHAIN: limit for mart, limit in QUESTIONS.items()}
 
-#: Canonical table -> SELECT over ``o``, a range of $organisations numbers.
-_WORLD = {
-    "organisations": """
-        SELECT 'o' || o AS org_id, 'Customer ' || o AS name, 'c' || o || '.example' AS domain, 'u' || o % 40 AS owner_id
-        FROM {o}""",
-    "org_parents": "SELECT 'o' || o AS org_id, 'o' || o - o % 10 AS parent_org_id FROM {o} WHERE o % 10 IN (1, 2)",
-    "org_coverage": """
-        SELECT 'o' || o AS child_org_id, 'o' || o - 1 AS payer_org_id, TIMESTAMP '2026-09-15' AS valid_from
-        FROM {o} WHERE o % 50 = 3""",
-    "subscription_versions": """
-        SELECT 's' || o AS subscription_id, 'o' || o AS org_id, ['team', 'business', 'enterprise'][1 + o % 3] AS plan,
-            ['month', 'year'][1 + o % 2] AS billing_interval, 5 + o % 60 + (hash(o * 31 + k) % 40) AS seats,
-            seats * 12 AS amount, ['USD', 'USD', 'EUR'][1 + o % 3] AS currency,
-            CASE WHEN k = {last} AND o % 25 = 4 THEN 'canceled' ELSE 'active' END AS status,
-            TIMESTAMP '2026-10-31 12:00' - to_days(((o % 45) + 45 * ({last} - k))::INTEGER) AS effective_at,
-            CASE WHEN status = 'canceled' THEN effective_at END AS ended_at,
-            CASE WHEN o % 25 = 5 THEN TIMESTAMP '2027-02-01' END AS cancel_at,
-            TIMESTAMP '2026-01-01' + to_days((o % 364)::INTEGER) AS term_start,
-            term_start + INTERVAL 1 YEAR AS term_end
-        FROM {o}, range({last} + 1) AS c(k)""",
-    "contacts": """
-        SELECT 'p' || o || '-' || n AS contact_id, 'p' || n || '@c' || o || '.example' AS email, 'Person ' || n AS name,
-            'customer' AS lifecycle_stage
-        FROM {o}, range(3) AS c(n)""",
-    "contact_orgs": """
-        SELECT 'p' || o || '-' || n AS contact_id, 'o' || o AS org_id, true AS is_primary FROM {o}, range(3) AS c(n)""",
-    "nps_responses": """
-        SELECT 'n' || o || '-' || n AS response_id, 'p' || o || '-' || n AS contact_id, 'o' || o AS org_id,
-            hash(o + n) % 11 AS score, TIMESTAMP '2026-10-30' - to_days((o % 300)::INTEGER) AS responded_at
-        FROM {o}, range(2) AS c(n)""",
-    "conversations": """
-        SELECT 'v' || o || '-' || n AS conversation_id, CASE WHEN o % 10 > 0 THEN 'p' || o || '-' || n END AS contact_id,
-            CASE WHEN o % 10 > 0 THEN 'o' || o END AS org_id,
-            TIMESTAMP '2026-10-30' - to_days((o % 60)::INTEGER) AS created_at, 'closed' AS state,
-            1 + hash(o + n) % 5 AS rating, created_at AS rated_at
-        FROM {o}, range(3) AS c(n)""",
-    "conversation_parts": """
-        SELECT 'v' || o || '-' || n AS conversation_id, m AS part_number, ['contact', 'admin'][1 + m % 2] AS author_type,
-            TIMESTAMP '2026-10-30 01:00' - to_days((o % 60)::INTEGER) + to_minutes(m) AS created_at
-        FROM {o}, range(3) AS c(n), range(4) AS d(m)""",
-    "engagements": """
-        SELECT 'e' || o || '-' || n AS engagement_id, ['email', 'call', 'meeting'][1 + n] AS type,
-            'p' || o || '-' || n AS contact_id, 'o' || o AS org_id, 'u' || o % 40 AS user_id,
-            TIMESTAMP '2026-10-29' - to_days((o % 50)::INTEGER) AS occurred_at
-        FROM {o}, range(3) AS c(n)""",
-    "users": "SELECT 'u' || u AS user_id, 'User ' || u AS name, 'csm' AS role, true AS is_active FROM range(40) AS t(u)",
-    "deals": """
-        SELECT 'd' || o AS deal_id, 'Renewal ' || o AS name, 'o' || o AS org_id, 'post_sales' AS pipeline,
-            'renewal' AS deal_type, 'negotiation' AS stage, 'open' AS status, 900 AS amount,
-            CAST('2027-01-01' AS DATE) + (o % 364)::INTEGER AS close_date
-        FROM {o} WHERE o % 3 = 0""",
-    "fx_rates": "SELECT 'EUR' AS currency, 1.1 AS rate, CAST('2023-01-01' AS DATE) AS valid_from",
-}
+#: What it stores is every id there is; a table that only contributes ids is no part of an answer.
+_IDENTITY = "intermediate.organisation_identity"
 
 
 @contextmanager
 def prepare(folder: Path, quick: bool) -> Iterator[str]:
-    """Write the canonical files of the world and load them up to staging."""
-    import duckdb
+    """Make a world, a tenth when quick, and load it up to staging."""
+    yield make(folder, ORGANISATIONS // 10 if quick else ORGANISATIONS)
 
-    from hub_pipeline.models import load_inputs
+
+def make(folder: Path, organisations: int) -> str:
+    """Write a world of so many organisations, load it into a warehouse of the folder, and give its size in words."""
+    from benchmarks import world
     from hub_pipeline.settings import Settings
+    from hub_pipeline.warehouse.database import Warehouse
 
-    count = 1_000 if quick else 10_000
     files = folder / "inputs"
     files.mkdir()
-    for table, select in _WORLD.items():
-        sql = select.format(o=f"range({count}) AS t(o)", last=_CHANGES - 1)
-        duckdb.execute(f"COPY ({sql}) TO '{files / table}.parquet'")
-    with duckdb.connect(folder / "world.duckdb") as connection:
-        counts = load_inputs(connection, files, Settings())
-    assert not any(one.quarantined for one in counts)
-    rows = sum(one.rows for one in counts)
-    yield f"{count:,} organisations, {_CHANGES} subscription changes each, {rows:,} rows in all"
+    world.write(files, organisations)
+    with Warehouse.in_folder(folder).connect() as connection:
+        rows = world.load(connection, files, Settings())
+        versions = connection.execute("SELECT count(*) FROM inputs.subscription_versions").fetchall()[0][0]
+    return f"{organisations:,} organisations, {versions:,} changes, {rows:,} rows in all"
 
 
 def ours(folder: Path, work: Path) -> Job:
-    """Build the day into a copy of the file."""
-    import duckdb
+    """Build the day into the file, as a run does; what an earlier round left is replaced."""
+    return lambda: build_day(folder)
 
-    from hub_pipeline.models import build, catalog
 
-    file = shutil.copy(folder / "world.duckdb", work)
+def build_day(folder: Path) -> dict[str, float]:
+    """CPU seconds of each table of one day, built as `hub_pipeline.models.build` does it."""
+    from benchmarks.world import DAY
+    from hub_pipeline.models import catalog, run_model
+    from hub_pipeline.models.engine import model_parameters
+    from hub_pipeline.models.macros import create_macros
+    from hub_pipeline.settings import Settings
+    from hub_pipeline.warehouse.database import Warehouse
+    from hub_pipeline.warehouse.ledger import ensure_published_schema
 
-    def job() -> dict[str, float]:
-        started = perf_counter()
-        catalog()
-        seconds = {"parsing all models": perf_counter() - started, "intermediate tables": 0.0}
-        with duckdb.connect(file) as connection:
-            result = build(connection, _DAY)
-        for run in result.runs:
-            schema, table = run.model.split(".")
-            if schema == "intermediate":
-                seconds["intermediate tables"] += run.seconds
-            elif schema == "marts":
-                seconds[table] = run.seconds
-        return seconds
+    started = process_time()
+    models = catalog()
+    figures = {"parsing all models": process_time() - started}
+    parameters = model_parameters(DAY, None, Settings())
+    cost: dict[str, float] = {}
+    with Warehouse.in_folder(folder).connect() as connection:
+        # Else a commit now and then works into the file what other tables have left in the log.
+        connection.execute("SET checkpoint_threshold = '1TB'")
+        create_macros(connection)
+        ensure_published_schema(connection)
+        for model in models.layer("intermediate", "marts", "hub"):
+            started = process_time()
+            run_model(connection, model, parameters)
+            cost[model.name] = process_time() - started
+        started = process_time()
+        connection.execute("CHECKPOINT")
+        figures["working it into the file"] = process_time() - started
+    figures["all tables"] = sum(cost.values())
+    for mart in QUESTIONS:
+        figures[mart + _CHAIN] = sum(cost[name] for name in before(f"marts.{mart}"))
+    readers = _readers()
+    for name in reversed(cost):
+        schema, table = name.split(".")
+        if schema == "marts":
+            own = [one for one in cost if one.startswith("intermediate.") and readers[one] == {name}]
+            figures[table] = sum(cost[one] for one in [name, *own])
+        elif schema == "intermediate" and len(readers[name]) != 1:
+            figures[f"intermediate {table}"] = cost[name]
+    return figures
 
-    return job
+
+def before(name: str) -> set[str]:
+    """The model and everything below it down to, and without, staging."""
+    from hub_pipeline.models import catalog
+
+    models = catalog()
+    found, todo = set(), [name]
+    while todo:
+        one = todo.pop()
+        if one not in found and not one.startswith("staging."):
+            found.add(one)
+            todo += models[one].dependencies
+    return found
+
+
+def _readers() -> dict[str, set[str]]:
+    """Table -> the marts that read it, themselves or through intermediate tables."""
+    from hub_pipeline.models import catalog
+
+    models = catalog()
+    readers: dict[str, set[str]] = {model.name: set() for model in models}
+    for model in reversed(models.layer("intermediate", "marts")):
+        through = {model.name} if model.schema == "marts" else readers[model.name]
+        for name in model.dependencies:
+            if name in readers:
+                readers[name] |= through
+    return readers
 
 
 def reference(folder: Path, work: Path) -> Job:
-    """Read every column once."""
-    import duckdb
+    """Scan for each table the columns its values are made of."""
 
-    file = shutil.copy(folder / "world.duckdb", work)
+    def job() -> dict[str, float]:
+        from hub_pipeline.models import catalog
+        from hub_pipeline.warehouse.database import Warehouse
 
-    def job() -> None:
-        with duckdb.connect(file) as connection:
-            connection.execute(
-                "CREATE TABLE floor AS SELECT max(COLUMNS(*)) FROM staging.subscription_versions GROUP BY org_id"
-            )
+        with Warehouse.in_folder(folder).connect() as connection:
+            figures = {}
+            everything: dict[str, set[str]] = {}
+            for model in catalog().layer("intermediate", "marts"):
+                needed = columns_needed(model.name)
+                for table, columns in needed.items():
+                    everything.setdefault(table, set()).update(columns)
+                name = model.table if model.schema == "marts" else f"intermediate {model.table}"
+                figures[name] = scan(connection, needed)
+                if model.table in QUESTIONS:
+                    figures[model.table + _CHAIN] = figures[name]
+            total = scan(connection, everything)
+            figures |= dict.fromkeys(("all tables", "working it into the file", "parsing all models"), total)
+        return figures
 
     return job
+
+
+def columns_needed(name: str) -> dict[str, set[str]]:
+    """Staging table -> columns that the values of a model are made of, and its key."""
+    from hub_pipeline.models import catalog
+    from hub_pipeline.models.lineage import catalog_lineage
+
+    models, lineage = catalog(), catalog_lineage()
+    needed: dict[str, set[str]] = {}
+    seen, todo = set(), [(name, column) for column in models[name].contract.columns]
+    while todo:
+        table, column = source = todo.pop()
+        if source in seen or (table == _IDENTITY and name != _IDENTITY):
+            continue
+        seen.add(source)
+        if table.startswith("staging."):
+            needed.setdefault(table, set()).add(column)
+        else:
+            todo += lineage[table].get(column, ())
+            for read in models[table].dependencies:
+                if read.startswith("staging."):
+                    needed.setdefault(read, set()).update(models[read].contract.grain)
+    return needed
+
+
+def scan(connection: duckdb.DuckDBPyConnection, needed: dict[str, set[str]]) -> float:
+    """CPU seconds of reading the columns of each table once; see the module."""
+    from hub_pipeline.models import catalog
+    from hub_pipeline.warehouse.sql import ident
+
+    started = process_time()
+    for table, columns in sorted(needed.items()):
+        key = "org_id" if "org_id" in columns else catalog()[table].contract.grain[0]
+        maxima = ", ".join(f"max({ident(column)}) AS {ident(column)}" for column in sorted(columns))
+        connection.execute(
+            f"CREATE OR REPLACE TEMPORARY TABLE scanned AS SELECT {maxima} FROM {table} GROUP BY {ident(key)}"
+        )
+    return process_time() - started

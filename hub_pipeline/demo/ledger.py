@@ -638,7 +638,7 @@ def _customer_360(ledger: Ledger, contracts: dict[str, Entry]) -> None:
         if not is_customer:
             parts = [(None, weight) for _, weight in parts]
         weight = sum(w for part, w in parts if part is not None)
-        total = sum((part * w for part, w in parts if part is not None), _ZERO)
+        total = sum((_round(part, 1) * w for part, w in parts if part is not None), _ZERO)
         why = [
             code
             for code, holds in (

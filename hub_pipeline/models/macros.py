@@ -7,7 +7,10 @@ import duckdb
 #: Created in schema main of each connection that runs models; temporary, so that no file depends on them.
 MACROS = """
 CREATE OR REPLACE TEMPORARY MACRO local_date(ts, tz) AS
-    CAST((CAST(ts AS TIMESTAMP) AT TIME ZONE 'UTC') AT TIME ZONE tz AS DATE);
+    CASE
+        WHEN tz = 'UTC' THEN CAST(CAST(ts AS TIMESTAMP) AS DATE)
+        ELSE CAST((CAST(ts AS TIMESTAMP) AT TIME ZONE 'UTC') AT TIME ZONE tz AS DATE)
+    END;
 CREATE OR REPLACE TEMPORARY MACRO start_of(d, tz) AS
     (CAST(CAST(d AS DATE) AS TIMESTAMP) AT TIME ZONE tz) AT TIME ZONE 'UTC';
 CREATE OR REPLACE TEMPORARY MACRO close_of(d, tz) AS

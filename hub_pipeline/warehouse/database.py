@@ -20,7 +20,7 @@ from hub_pipeline.warehouse.landing import make_private_folder
 from hub_pipeline.warehouse.sql import literal
 
 #: No more than this is used unless told otherwise, so that a run fits beside other programs.
-MEMORY_CEILING_BYTES = 4 * 1024**3
+MEMORY_CEILING_BYTES = 3 * 1024**3
 MEMORY_SHARE = 0.6
 
 #: The log may grow this far before it is worked into the file. DuckDB's own 16 MB ends each landing file with a
@@ -47,7 +47,7 @@ class Warehouse:
     Attributes:
         build_path: the file a run works in; private.
         published_path: the file analysts open; replaced whole, never written in place.
-        memory_limit: DuckDB's own notation such as ``2GB``; by default 60 % of the machine's memory, at most 4 GB.
+        memory_limit: DuckDB's own notation such as ``2GB``; by default 60 % of the machine's memory, at most 3 GB.
     """
 
     build_path: Path
@@ -196,7 +196,7 @@ def open_published(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def default_memory_limit() -> str:
-    """60 % of the machine's memory, at most 4 GB, in DuckDB's notation."""
+    """60 % of the machine's memory, at most 3 GB, in DuckDB's notation."""
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return f"{min(int(total * MEMORY_SHARE), MEMORY_CEILING_BYTES)}B"
 

@@ -8,10 +8,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from hub_pipeline.models import catalog, run_checks
-from hub_pipeline.models.engine import model_parameters
-from hub_pipeline.settings import Settings
-from hub_pipeline_tests.models.worlds import World, build_world, organisations, rows, subscription
+from hub_pipeline_tests.models.worlds import World, build_world, checked, organisations, rows, subscription
 
 AS_OF = "2026-06-30"
 
@@ -145,12 +142,10 @@ def test_the_waterfall_goes_from_opening_to_closing(june: duckdb.DuckDBPyConnect
 
 
 def test_the_checks_of_the_waterfall_hold_and_notice_a_cent(june: duckdb.DuckDBPyConnection) -> None:
-    model = catalog().models["marts.mrr_waterfall"]
     day = next(iter(rows(june, "mrr_waterfall")))["as_of"]
-    parameters = model_parameters(day, day, Settings())
-    assert not [r.name for r in run_checks(june, model, day, day, parameters) if not r.passed]
+    assert not [r.name for r in checked(june, "mrr_waterfall", day) if not r.passed]
     june.execute("BEGIN")
     june.execute("UPDATE marts.mrr_waterfall SET closing = closing + 0.01")
-    failed = {r.name for r in run_checks(june, model, day, day, parameters) if not r.passed}
+    failed = {r.name for r in checked(june, "mrr_waterfall", day) if not r.passed}
     june.execute("ROLLBACK")
     assert failed == {"adds_up", "closes_with_the_organisations"}

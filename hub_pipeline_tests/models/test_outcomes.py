@@ -512,7 +512,7 @@ def _assert_agreement(seed: int, companies: int, zone: str, offsets: Sequence[in
 
 
 def test_sql_and_oracle_agree_on_the_outcomes_of_random_companies() -> None:
-    _assert_agreement(20260630, 60, "Europe/Berlin", (200, 180, 90, 30, 0))
+    _assert_agreement(20260630, 100, "Europe/Berlin", (200, 180, 90, 30, 0))
 
 
 @pytest.mark.slow

@@ -9,9 +9,8 @@ from decimal import Decimal
 import duckdb
 import pytest
 
-from hub_pipeline.models import catalog, run_checks
 from hub_pipeline.settings import Settings
-from hub_pipeline_tests.models.worlds import build_world, one, organisations, rows, subscription
+from hub_pipeline_tests.models.worlds import build_world, checked, one, organisations, rows, subscription
 
 AS_OF = "2026-06-30"
 
@@ -227,9 +226,7 @@ def test_a_missing_exchange_rate_makes_mrr_unknown_and_fails_the_check() -> None
     with build_world(world, AS_OF) as connection:
         row = one(connection, "organisation_daily", org_id="euro")
         assert (row["mrr"], row["mrr_unknown"], row["state"]) == (None, 1, "paying")
-        results = run_checks(
-            connection, catalog()["marts.organisation_daily"], date(2026, 6, 30), date(2026, 6, 30)
-        )
+        results = checked(connection, "organisation_daily", date(2026, 6, 30))
         failed = [result for result in results if not result.passed]
     assert [(result.check.name, result.blocks, result.failures) for result in failed] == [
         ("fx_rate_present", True, 1),
@@ -395,7 +392,7 @@ def test_organisations_above_which_the_parents_never_end_are_their_own_roots_and
     for org_id in ("a", "b", "tail"):
         row = one(states, "organisation_daily", org_id=org_id)
         assert (row["root_org_id"], row["has_cycle"]) == (org_id, True)
-    results = run_checks(states, catalog()["marts.organisation_daily"], date(2026, 6, 30))
+    results = checked(states, "organisation_daily", date(2026, 6, 30))
     assert [result.failures for result in results if result.check.name == "hierarchy_acyclic"] == [3]
 
 
@@ -406,11 +403,7 @@ def test_the_parent_valid_last_at_the_close_of_the_day_holds(states: duckdb.Duck
 
 def test_every_check_of_the_marts_holds_in_a_healthy_world(world: duckdb.DuckDBPyConnection) -> None:
     names = ("organisation_daily", "seat_growth", "account_seat_growth", "at_risk")
-    results = [
-        result
-        for name in names
-        for result in run_checks(world, catalog()[f"marts.{name}"], date(2026, 6, 30), date(2026, 6, 30))
-    ]
+    results = [result for name in names for result in checked(world, name, date(2026, 6, 30))]
     assert [result.sentence() for result in results if result.blocks] == []
 
 

@@ -11,13 +11,20 @@ from typing import Any
 import duckdb
 import pytest
 
-from hub_pipeline.models import build, catalog
-from hub_pipeline.models.checks import run_checks
-from hub_pipeline.models.engine import model_parameters
+from hub_pipeline.models import build
 from hub_pipeline.settings import Settings
 from hub_pipeline_tests.models.oracle_outcomes import tie_out
 from hub_pipeline_tests.models.random_worlds import world_of
-from hub_pipeline_tests.models.worlds import Row, build_world, load, one, organisations, rows, subscription
+from hub_pipeline_tests.models.worlds import (
+    Row,
+    build_world,
+    checked,
+    load,
+    one,
+    organisations,
+    rows,
+    subscription,
+)
 
 AS_OF = "2026-06-15"
 JUNE = ("2026-06-01", "2026-07-01")
@@ -270,10 +277,7 @@ def test_an_invoice_counts_as_it_was_known_and_voiding_it_later_changes_restated
 def _checked(world: dict[str, list[Row]], settings: Settings | None = None) -> dict[str, Any]:
     settings = settings or Settings()
     connection = build_world(world, AS_OF, settings=settings)
-    day = date.fromisoformat(AS_OF)
-    results = run_checks(
-        connection, catalog()["marts.tie_out"], day, day, model_parameters(day, day, settings)
-    )
+    results = checked(connection, "tie_out", date.fromisoformat(AS_OF), settings)
     return {result.name: result for result in results}
 
 

@@ -6,20 +6,14 @@ from datetime import date
 
 import duckdb
 
-from hub_pipeline.models import catalog
-from hub_pipeline.models.checks import CheckResult, run_checks
-from hub_pipeline.models.engine import model_parameters
-from hub_pipeline.settings import Settings
-from hub_pipeline_tests.models.worlds import Row, build_world, organisations, subscription
+from hub_pipeline.models.checks import CheckResult
+from hub_pipeline_tests.models.worlds import Row, build_world, checked, organisations, subscription
 
 AS_OF = "2026-06-30"
 
 
 def _check(connection: duckdb.DuckDBPyConnection, mart: str, name: str) -> CheckResult:
-    day = date.fromisoformat(AS_OF)
-    results = run_checks(
-        connection, catalog()[f"marts.{mart}"], day, day, model_parameters(day, day, Settings())
-    )
+    results = checked(connection, mart, date.fromisoformat(AS_OF))
     [found] = [result for result in results if result.name == name]
     return found
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import duckdb
 
-from hub_pipeline.models import build, load_inputs
+from hub_pipeline.models import CheckResult, build, catalog, load_inputs, run_checks
+from hub_pipeline.models.engine import model_parameters
 from hub_pipeline.settings import Settings
 
 Row = dict[str, Any]
@@ -55,6 +56,14 @@ def one(connection: duckdb.DuckDBPyConnection, mart: str, **key: Any) -> Row:
     found = [row for row in rows(connection, mart) if all(row[name] == value for name, value in key.items())]
     assert len(found) == 1, f"{len(found)} rows of {mart} have {key}"
     return found[0]
+
+
+def checked(
+    connection: duckdb.DuckDBPyConnection, mart: str, day: date, settings: Settings | None = None
+) -> list[CheckResult]:
+    """What all checks of a mart say of a day, as known at its close."""
+    parameters = model_parameters(day, day, settings or Settings())
+    return run_checks(connection, catalog()[f"marts.{mart}"], day, day, parameters)
 
 
 def organisations(*ids: str) -> list[Row]:

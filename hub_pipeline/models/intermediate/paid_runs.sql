@@ -18,23 +18,45 @@ WITH paid AS (
         s.valid_from,
         s.valid_to,
         s.from_on,
-        lag(s.valid_to) OVER (PARTITION BY s.subscription_id ORDER BY s.valid_from) AS previous_end,
-        lag(s.org_id) OVER (PARTITION BY s.subscription_id ORDER BY s.valid_from) AS previous_org_id
+        lag(s.valid_to) OVER of_subscription AS previous_end,
+        lag(s.org_id) OVER of_subscription AS previous_org_id,
+        lead(s.valid_from) OVER of_subscription AS next_from
     FROM intermediate.subscription_intervals AS s
     WHERE s.is_paid
+    WINDOW of_subscription AS (PARTITION BY s.subscription_id ORDER BY s.valid_from)
 ),
-numbered AS (
+marked AS (
     SELECT
-        p.*,
-        sum(CASE WHEN p.org_id = p.previous_org_id AND p.valid_from <= p.previous_end THEN 0 ELSE 1 END)
-            OVER (PARTITION BY p.subscription_id ORDER BY p.valid_from ROWS UNBOUNDED PRECEDING) AS run_number
-    FROM paid AS p
+        *,
+        coalesce(org_id <> previous_org_id OR valid_from > previous_end, true) AS is_start
+    FROM paid
+),
+-- a run ends where the version before the next start ended, the last run with the last version
+edges AS (
+    SELECT
+        subscription_id,
+        org_id,
+        valid_from,
+        valid_to,
+        from_on,
+        next_from,
+        is_start,
+        lead(is_start) OVER of_subscription AS is_followed_by_start,
+        lead(previous_end) OVER of_subscription AS end_before_next,
+        lead(valid_to) OVER of_subscription AS next_end
+    FROM marked
+    WHERE is_start OR next_from IS NULL
+    WINDOW of_subscription AS (PARTITION BY subscription_id ORDER BY valid_from)
 )
 SELECT
-    n.subscription_id,
-    n.org_id,
-    min(n.valid_from) AS run_start,
-    CASE WHEN bool_or(n.valid_to IS NULL) THEN NULL ELSE max(n.valid_to) END AS run_end,
-    min(n.from_on) AS start_on
-FROM numbered AS n
-GROUP BY n.subscription_id, n.org_id, n.run_number
+    subscription_id,
+    org_id,
+    valid_from AS run_start,
+    CASE
+        WHEN next_from IS NULL THEN valid_to
+        WHEN is_followed_by_start THEN end_before_next
+        ELSE next_end
+    END AS run_end,
+    from_on AS start_on
+FROM edges
+WHERE is_start

@@ -24,12 +24,48 @@ columns:
   recorded_on: {type: DATE, meaning: "local day on which the end became known", not_null: true}
   mrr_at_risk: {type: "DECIMAL(18,2)", meaning: "MRR at the close of as_of, or of the day before the end if that is earlier; where it was not paid for then (paused, or begun and ended in one day) and the end has passed, of its last paid version; 0 where the end is still to come"}
 ---*/
-WITH numbered AS (
+-- Without one of these a subscription runs on from version to version and nothing ends it; an end is never later than
+-- the last of their times. Two days more than the history asks for, whatever the time zone.
+WITH endable AS (
+    SELECT subscription_id
+    FROM intermediate.subscription_intervals
+    GROUP BY subscription_id
+    HAVING
+        bool_or(is_paid)
+        AND max(greatest(valid_from, valid_to, cancel_at, ended_at)) FILTER (
+            WHERE
+            cancel_at IS NOT NULL
+            OR ended_at IS NOT NULL
+            OR status IN ('canceled', 'unpaid')
+            OR (is_running AND NOT is_paid)
+            OR source_kind <> 'billing'
+        ) > CAST($close_as_of AS TIMESTAMP) - to_days(CAST($churn_history_days + 2 AS INTEGER))
+),
+numbered AS (
     SELECT
-        s.*,
-        lead(s.valid_from) OVER (PARTITION BY s.subscription_id ORDER BY s.valid_from) AS next_known_from,
-        lag(s.valid_to) OVER (PARTITION BY s.subscription_id ORDER BY s.valid_from) AS previous_to
+        s.subscription_id,
+        s.org_id,
+        s.original_org_id,
+        s.valid_from,
+        s.valid_to,
+        s.from_on,
+        s.to_on,
+        s.plan,
+        s.status,
+        s.mrr,
+        s.is_running,
+        s.is_paid,
+        s.cancel_at,
+        s.ended_at,
+        s.cancel_reason,
+        s.cancel_comment,
+        s.recorded_at,
+        s.source_kind,
+        lead(s.valid_from) OVER of_subscription AS next_known_from,
+        lag(s.valid_to) OVER of_subscription AS previous_to
     FROM intermediate.subscription_intervals AS s
+    INNER JOIN endable AS e ON s.subscription_id = e.subscription_id
+    WINDOW of_subscription AS (PARTITION BY s.subscription_id ORDER BY s.valid_from)
 ),
 followed AS (
     SELECT
@@ -157,30 +193,22 @@ dated AS (
         local_date(coalesce(c.withdrawn_at, c.end_at), $reporting_tz)
         > CAST($as_of AS DATE) - CAST($churn_history_days AS INTEGER)
 ),
-followed_by_end AS (
-    SELECT
-        c.*,
-        d.end_at,
-        d.measured_on,
-        max(CASE WHEN c.is_paid AND c.valid_from < d.end_at THEN c.valid_from END)
-            OVER (PARTITION BY c.subscription_id) AS last_paid_from
-    FROM dated AS d
-    INNER JOIN changes AS c ON c.subscription_id = d.subscription_id
-),
 measured AS (
     SELECT
         c.subscription_id,
         min(c.valid_from) FILTER (WHERE c.is_paid) AS first_paid_at,
         min(c.recorded_at)
-            FILTER (WHERE c.cancel_at = c.end_at OR c.ended_at = c.end_at OR c.valid_from = c.end_at) AS end_recorded_at,
+            FILTER (WHERE c.cancel_at = d.end_at OR c.ended_at = d.end_at OR c.valid_from = d.end_at) AS end_recorded_at,
         coalesce(
-            bool_or(c.is_paid AND c.from_on <= c.measured_on AND (c.to_on IS NULL OR c.to_on > c.measured_on)), false
+            bool_or(c.is_paid AND c.from_on <= d.measured_on AND (c.to_on IS NULL OR c.to_on > d.measured_on)), false
         ) AS is_paid_then,
         max(c.mrr) FILTER (
-            WHERE c.is_paid AND c.from_on <= c.measured_on AND (c.to_on IS NULL OR c.to_on > c.measured_on)
+            WHERE c.is_paid AND c.from_on <= d.measured_on AND (c.to_on IS NULL OR c.to_on > d.measured_on)
         ) AS mrr_then,
-        max(c.mrr) FILTER (WHERE c.valid_from = c.last_paid_from) AS mrr_last_paid
-    FROM followed_by_end AS c
+        -- in a struct, because the last one counts even when it is unknown
+        arg_max(struct_pack(mrr := c.mrr), c.valid_from) FILTER (WHERE c.is_paid AND c.valid_from < d.end_at) AS last_paid
+    FROM dated AS d
+    INNER JOIN changes AS c ON c.subscription_id = d.subscription_id
     GROUP BY c.subscription_id
 )
 SELECT
@@ -201,7 +229,7 @@ SELECT
         CASE
             WHEN m.is_paid_then THEN m.mrr_then
             WHEN d.end_at >= CAST($close_as_of AS TIMESTAMP) THEN 0
-            ELSE m.mrr_last_paid
+            ELSE m.last_paid.mrr
         END AS DECIMAL(18, 2)
     ) AS mrr_at_risk
 FROM dated AS d

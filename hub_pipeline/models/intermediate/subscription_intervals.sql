@@ -46,63 +46,78 @@ columns:
   recorded_at: {type: TIMESTAMP, meaning: "instant the version became known", not_null: true}
   source_kind: {type: VARCHAR, meaning: "billing; crm_property: made of the properties of a CRM record that billing does not cover; crm_contract", not_null: true, accepted: [billing, crm_property, crm_contract]}
 ---*/
-WITH latest_versions AS (
-    SELECT
-        subscription_id,
-        org_id,
-        plan,
-        billing_interval,
-        seats,
-        amount,
-        currency,
-        status,
-        effective_at,
-        cancel_at,
-        ended_at,
-        cancel_requested_at,
-        cancel_reason,
-        cancel_comment,
-        term_start,
-        term_end,
-        recorded_at,
-        CASE WHEN source = 'hubspot' THEN 'crm_property' ELSE 'billing' END AS source_kind
-    FROM staging.subscription_versions
-    WHERE recorded_at < $close_known_at
-    QUALIFY
-        row_number() OVER (PARTITION BY subscription_id, effective_at ORDER BY recorded_at DESC) = 1
-),
-latest_contracts AS (
+WITH latest_contracts AS (
     SELECT org_id, kind, valid_from, valid_to, seats, amount, billing_interval, currency, term_end, recorded_at
     FROM staging.crm_contracts
     WHERE recorded_at < $close_known_at
     QUALIFY
         row_number() OVER (PARTITION BY org_id, valid_from ORDER BY recorded_at DESC) = 1
 ),
+contracts AS (
+    SELECT
+        *,
+        'contract:' || org_id || ':' || CAST(local_date(valid_from, $reporting_tz) AS VARCHAR) AS subscription_id
+    FROM latest_contracts
+    WHERE amount IS NOT NULL AND (valid_to IS NULL OR valid_to > valid_from)
+),
+-- The version after one may not be known yet: the first after it that is.
+overtaken AS (
+    SELECT subscription_id, effective_at, recorded_at
+    FROM staging.subscription_versions
+    WHERE recorded_at < $close_known_at AND next_recorded_at >= $close_known_at
+),
+resolved AS (
+    SELECT o.subscription_id, o.effective_at, o.recorded_at, min(v.effective_at) AS next_effective_at
+    FROM overtaken AS o
+    INNER JOIN staging.subscription_versions AS v
+        ON
+            o.subscription_id = v.subscription_id
+            AND (v.effective_at > o.effective_at OR (v.effective_at = o.effective_at AND v.recorded_at > o.recorded_at))
+    WHERE v.recorded_at < $close_known_at
+    GROUP BY o.subscription_id, o.effective_at, o.recorded_at
+),
+cancellations AS (
+    SELECT v.subscription_id, v.effective_at, v.ended_at
+    FROM staging.subscription_versions AS v
+    LEFT JOIN resolved AS r
+        ON v.subscription_id = r.subscription_id AND v.effective_at = r.effective_at AND v.recorded_at = r.recorded_at
+    WHERE
+        v.recorded_at < $close_known_at
+        AND v.status = 'canceled'
+        AND v.ended_at IS NOT NULL
+        AND CASE WHEN v.next_recorded_at < $close_known_at THEN v.next_effective_at ELSE r.next_effective_at END
+        IS DISTINCT FROM v.effective_at
+),
 all_versions AS (
     SELECT
-        subscription_id,
-        org_id,
-        plan,
-        billing_interval,
-        seats,
-        amount,
-        currency,
-        status,
-        effective_at,
-        least(cancel_at, ended_at) AS own_end,
-        cancel_at,
-        ended_at,
-        cancel_requested_at,
-        cancel_reason,
-        cancel_comment,
-        term_start,
-        term_end,
-        recorded_at,
-        source_kind
-    FROM latest_versions
+        v.subscription_id,
+        v.org_id,
+        v.plan,
+        v.billing_interval,
+        v.seats,
+        v.amount,
+        v.currency,
+        v.status,
+        v.effective_at,
+        least(v.cancel_at, v.ended_at) AS own_end,
+        CASE WHEN v.next_recorded_at < $close_known_at THEN v.next_effective_at ELSE r.next_effective_at END
+            AS next_effective_at,
+        v.cancel_at,
+        v.ended_at,
+        v.cancel_requested_at,
+        v.cancel_reason,
+        v.cancel_comment,
+        v.term_start,
+        v.term_end,
+        v.recorded_at,
+        CASE WHEN v.source = 'hubspot' THEN 'crm_property' ELSE 'billing' END AS source_kind
+    FROM staging.subscription_versions AS v
+    LEFT JOIN resolved AS r
+        ON v.subscription_id = r.subscription_id AND v.effective_at = r.effective_at AND v.recorded_at = r.recorded_at
+    WHERE v.recorded_at < $close_known_at
     UNION ALL
     SELECT
-        'contract:' || org_id || ':' || CAST(local_date(valid_from, $reporting_tz) AS VARCHAR) AS subscription_id,
+        subscription_id,
         org_id,
         coalesce(kind, 'custom') AS plan,
         billing_interval,
@@ -112,6 +127,7 @@ all_versions AS (
         'active' AS status,
         valid_from AS effective_at,
         valid_to AS own_end,
+        lead(valid_from) OVER (PARTITION BY subscription_id ORDER BY valid_from) AS next_effective_at,
         CAST(NULL AS TIMESTAMP) AS cancel_at,
         CAST(NULL AS TIMESTAMP) AS ended_at,
         CAST(NULL AS TIMESTAMP) AS cancel_requested_at,
@@ -121,30 +137,24 @@ all_versions AS (
         coalesce(term_end, valid_to) AS term_end,
         recorded_at,
         'crm_contract' AS source_kind
-    FROM latest_contracts
-    WHERE amount IS NOT NULL AND (valid_to IS NULL OR valid_to > valid_from)
+    FROM contracts
 ),
-followed AS (
-    SELECT
-        *,
-        lead(effective_at) OVER of_subscription AS next_effective_at,
-        lead(CASE WHEN status = 'canceled' THEN ended_at END) OVER of_subscription AS next_ended_at
-    FROM all_versions
-    WINDOW of_subscription AS (PARTITION BY subscription_id ORDER BY effective_at)
-),
+-- A version with the same effective_at as the next one was replaced by it.
 ended AS (
     SELECT
-        *,
+        v.*,
         CASE
-            WHEN own_end <= effective_at THEN 'canceled'
-            ELSE status
+            WHEN v.own_end <= v.effective_at THEN 'canceled'
+            ELSE v.status
         END AS status_held,
         CASE
-            WHEN status = 'canceled' OR own_end <= effective_at THEN next_effective_at
-            WHEN next_ended_at > effective_at THEN least(next_effective_at, next_ended_at, own_end)
-            ELSE least(next_effective_at, own_end)
+            WHEN v.status = 'canceled' OR v.own_end <= v.effective_at THEN v.next_effective_at
+            WHEN c.ended_at > v.effective_at THEN least(v.next_effective_at, c.ended_at, v.own_end)
+            ELSE least(v.next_effective_at, v.own_end)
         END AS valid_to
-    FROM followed
+    FROM all_versions AS v
+    LEFT JOIN cancellations AS c ON v.subscription_id = c.subscription_id AND v.next_effective_at = c.effective_at
+    WHERE v.next_effective_at IS DISTINCT FROM v.effective_at
 ),
 rates AS (
     SELECT currency, rate

@@ -26,6 +26,8 @@ columns:
   effective_on: {type: DATE, meaning: "local day of effective_at", not_null: true}
   cancel_on: {type: DATE, meaning: "local day of the exclusive end: the churn date"}
   term_end_on: {type: DATE, meaning: "local day of the end of the term"}
+  next_effective_at: {type: TIMESTAMP, meaning: "effective_at of the version after it, by effective_at and then recorded_at; empty = it is the last"}
+  next_recorded_at: {type: TIMESTAMP, meaning: "instant the version after it became known"}
 checks:
   - name: billing_interval_known
     severity: warn
@@ -73,6 +75,35 @@ WITH completed AS (
         local_date(cancel_at, $reporting_tz) AS cancel_on,
         local_date(term_end, $reporting_tz) AS term_end_on
     FROM inputs.subscription_versions
+),
+-- Rows of one key are neighbours, the greatest last; each row that is kept is followed by another key.
+ordered AS (
+    SELECT
+        *,
+        lead(effective_at) OVER of_subscription AS next_effective_at,
+        lead(recorded_at) OVER of_subscription AS next_recorded_at
+    FROM completed
+    WINDOW of_subscription AS (
+        PARTITION BY subscription_id
+        ORDER BY
+            effective_at,
+            recorded_at,
+            org_id NULLS FIRST,
+            plan NULLS FIRST,
+            billing_interval NULLS FIRST,
+            seats NULLS FIRST,
+            amount NULLS FIRST,
+            currency NULLS FIRST,
+            status NULLS FIRST,
+            cancel_at NULLS FIRST,
+            cancel_requested_at NULLS FIRST,
+            cancel_reason NULLS FIRST,
+            cancel_comment NULLS FIRST,
+            term_start NULLS FIRST,
+            term_end NULLS FIRST,
+            ended_at NULLS FIRST,
+            source NULLS FIRST
+    )
 )
 SELECT
     subscription_id,
@@ -95,25 +126,8 @@ SELECT
     recorded_at,
     effective_on,
     cancel_on,
-    term_end_on
-FROM completed
-QUALIFY
-    row_number() OVER (
-        PARTITION BY subscription_id, effective_at, recorded_at
-        ORDER BY
-            org_id DESC,
-            plan DESC,
-            billing_interval DESC,
-            seats DESC,
-            amount DESC,
-            currency DESC,
-            status DESC,
-            cancel_at DESC,
-            cancel_requested_at DESC,
-            cancel_reason DESC,
-            cancel_comment DESC,
-            term_start DESC,
-            term_end DESC,
-            ended_at DESC,
-            source DESC
-    ) = 1
+    term_end_on,
+    next_effective_at,
+    next_recorded_at
+FROM ordered
+WHERE next_effective_at IS DISTINCT FROM effective_at OR next_recorded_at IS DISTINCT FROM recorded_at
