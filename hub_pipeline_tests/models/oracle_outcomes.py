@@ -1,6 +1,6 @@
 """What hub.flag_quality and hub.renewal_forecast_accuracy should say, as plain loops over the oracle's days.
 
-Written from the contracts of these views. Each stored day is the `Oracle` of that day with what was known by it.
+Written from the contracts of these views. Each stored day is the `RenewalOracle` of that day with what was known by it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from hub_pipeline.settings import Settings
 from hub_pipeline_tests.models.oracle import Oracle, cents, ratio
+from hub_pipeline_tests.models.oracle_renewals import RenewalOracle
 
 Row = dict[str, Any]
 World = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -28,7 +29,7 @@ class Outcomes:
     def __init__(self, world: World, days: Sequence[date], settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
         self.days = sorted(days)
-        self.on = {day: Oracle(world, day, day, self.settings) for day in self.days}
+        self.on = {day: RenewalOracle(world, day, day, self.settings) for day in self.days}
         self._risks = {
             day: {row["org_id"]: row for row in oracle.at_risk()} for day, oracle in self.on.items()
         }
