@@ -52,6 +52,9 @@ CONTRACTION = {
         "downgrade",
         "overdue",
         "overdue_30",
+        "overdue_ended",
+        "overdue_moved",
+        "half",
         "part_paused",
         "peak",
     ),
@@ -85,6 +88,21 @@ CONTRACTION = {
         *subscription("overdue_30", "overdue_30", [("2025-01-01", 50, 500)], status="past_due"),
         *subscription("overdue_30", "overdue_30", [("2026-05-01", 50, 500)]),
         *subscription("overdue_30", "overdue_30", [("2026-05-31", 30, 300)], status="past_due"),
+        # past due twice, between which it had ended; past due with another organisation before
+        *subscription("overdue_ended", "overdue_ended", [("2025-01-01", 50, 500)]),
+        *subscription(
+            "overdue_ended",
+            "overdue_ended",
+            [("2026-04-01", 50, 500)],
+            status="past_due",
+            cancel_at="2026-06-01",
+        ),
+        *subscription("overdue_ended", "overdue_ended", [("2026-06-02", 30, 300)], status="past_due"),
+        *subscription("overdue_moved", "overdue", [("2026-04-01", 50, 500)], status="past_due"),
+        *subscription("overdue_moved", "overdue_moved", [("2026-06-20", 30, 300)], status="past_due"),
+        *subscription("moved_part", "overdue_moved", [("2025-01-01", 90, 900)], cancel_at="2026-06-25"),
+        # minus 9999 of 20000 is a half of the fourth decimal
+        *subscription("half", "half", [("2025-01-01", 50, 200), ("2026-06-01", 9, "299.99")]),
         *subscription("part1", "part_paused", [("2025-01-01", 50, 500)]),
         *subscription("part2", "part_paused", [("2025-01-01", 50, 500)]),
         *subscription("part2", "part_paused", [("2026-06-01", 50, 500)], status="paused"),
@@ -168,6 +186,8 @@ def test_the_drop_from_the_peak_is_shown(contraction: duckdb.DuckDBPyConnection)
         ("downgrade", ["scheduled_downgrade"]),
         ("overdue", ["payment_overdue>30d"]),
         ("overdue_30", []),
+        ("overdue_ended", []),
+        ("overdue_moved", []),
         ("part_paused", ["paused"]),
     ],
 )
@@ -175,6 +195,12 @@ def test_watch_reasons_of_billing(
     contraction: duckdb.DuckDBPyConnection, org_id: str, watch: list[str]
 ) -> None:
     assert one(contraction, "at_risk", org_id=org_id)["watch_reasons"] == watch
+
+
+def test_a_share_that_ends_in_half_of_its_last_decimal_is_rounded_up(
+    contraction: duckdb.DuckDBPyConnection,
+) -> None:
+    assert one(contraction, "at_risk", org_id="half")["mrr_contraction_pct"] == Decimal("-0.5000")
 
 
 NPS = {

@@ -101,13 +101,16 @@ ONCE_DIFFERENT = (
     1752072361,  # the survivor of a merge is deleted
 )
 #: The same where it was the day that mattered, each as `scenario` takes it: a contract that never held was a sighting;
-#: what a subscription was before its end was evidence of a move; of equal versions the oracle kept another one.
+#: what a subscription was before its end was evidence of a move; of equal versions the oracle kept another one; half of
+#: the last decimal of a share was lost; two stretches of overdue payments counted as one.
 ONCE_DIFFERENT_ON_A_DAY = (
     (118098128, "2026-11-01", "Europe/Berlin", 1, 2),
     (2561676905, "2028-02-29", "Pacific/Auckland", 3, 2),
     (84024074, "2026-11-01", "Europe/Berlin", 1, 2),
     (4048300255, "2026-02-20", "Pacific/Auckland", 1, 1),
     (1852014480, "2027-12-13", "America/New_York", 30, 1),
+    (185399310, "2027-01-21", "Africa/Cairo", 3, 0),
+    (324189960, "2026-11-01", "Africa/Cairo", 3, 2),
 )
 PARAMETERS = [
     pytest.param(case, mart, id=f"{case['id']}-{mart}")

@@ -15,8 +15,9 @@ description: >
   to the organisation; anonymous answers never flag. A contact attributed to several organisations flags each, with
   nps_attribution_ambiguous.
   watch_reasons never set the flag. scheduled_downgrade: a known later version of a subscription running at the close
-  of as_of has fewer seats or a lower MRR and still runs. payment_overdue>30d: a subscription has been past_due without
-  a break for more than 30 local days. low_rating: a conversation attributed to it was rated
+  of as_of has fewer seats or a lower MRR and still runs. payment_overdue>30d: a subscription has been past_due, as this
+  organisation's and without a break (a version that ended before the next one began is one), for more than 30 local
+  days. low_rating: a conversation attributed to it was rated
   <= interactions.dissatisfied_max on a local day in (as_of - interactions.days, as_of]; a rating without a time was
   given with the contact's last message. champion_left: a contact marked
   as champion left on a local day in (as_of - contraction.days, as_of] and was attributed to it at the moment before
@@ -142,25 +143,31 @@ downgrades AS (
     INNER JOIN intermediate.subscription_intervals AS f ON r.subscription_id = f.subscription_id
     WHERE f.is_running AND f.from_on > $as_of AND (f.seats < r.seats OR f.mrr < r.mrr)
 ),
-overdue_now AS (
-    SELECT subscription_id, org_id, valid_from
+past_due AS (
+    SELECT
+        subscription_id,
+        org_id,
+        valid_from,
+        from_on,
+        to_on,
+        coalesce(org_id <> lag(org_id) OVER of_subscription OR valid_from > lag(valid_to) OVER of_subscription, true)
+            AS is_start
     FROM intermediate.subscription_intervals
-    WHERE status = 'past_due' AND from_on <= $as_of AND (to_on IS NULL OR to_on > $as_of)
+    WHERE status = 'past_due'
+    WINDOW of_subscription AS (PARTITION BY subscription_id ORDER BY valid_from)
 ),
-last_fine AS (
-    SELECT n.subscription_id, max(i.valid_from) AS fine_at
-    FROM overdue_now AS n
-    INNER JOIN intermediate.subscription_intervals AS i
-        ON n.subscription_id = i.subscription_id AND i.status <> 'past_due' AND i.valid_from < n.valid_from
-    GROUP BY n.subscription_id
+past_due_since AS (
+    SELECT
+        org_id,
+        from_on,
+        to_on,
+        max(CASE WHEN is_start THEN from_on END) OVER (PARTITION BY subscription_id ORDER BY valid_from) AS since
+    FROM past_due
 ),
 overdue AS (
-    SELECT DISTINCT n.org_id
-    FROM overdue_now AS n
-    INNER JOIN intermediate.subscription_intervals AS i
-        ON n.subscription_id = i.subscription_id AND i.status = 'past_due' AND i.valid_from <= n.valid_from
-    LEFT JOIN last_fine AS l ON n.subscription_id = l.subscription_id
-    WHERE (l.fine_at IS NULL OR i.valid_from > l.fine_at) AND CAST($as_of AS DATE) - i.from_on > 30
+    SELECT DISTINCT org_id
+    FROM past_due_since
+    WHERE from_on <= $as_of AND (to_on IS NULL OR to_on > $as_of) AND CAST($as_of AS DATE) - since > 30
 ),
 paused AS (
     SELECT DISTINCT org_id
@@ -232,11 +239,11 @@ SELECT
     CAST(f.mrr_out AS DECIMAL(18, 2)) AS mrr_transferred_out,
     CAST(f.seat_drop AS BIGINT) AS seat_drop,
     CASE
-        WHEN f.seats_baseline > 0 THEN CAST(CAST(f.seat_drop AS DOUBLE) / f.seats_baseline AS DECIMAL(18, 4))
+        WHEN f.seats_baseline > 0 THEN ratio_of(f.seat_drop, f.seats_baseline)
     END AS seat_contraction_pct,
     CAST(f.mrr_drop AS DECIMAL(18, 2)) AS mrr_drop,
     CASE
-        WHEN f.mrr_baseline > 0 THEN CAST(CAST(f.mrr_drop AS DOUBLE) / f.mrr_baseline AS DECIMAL(18, 4))
+        WHEN f.mrr_baseline > 0 THEN ratio_of(f.mrr_drop, f.mrr_baseline)
     END AS mrr_contraction_pct,
     CAST(f.seats_peak AS BIGINT) AS seats_peak,
     CAST(f.seats_peak - f.seats_now AS BIGINT) AS seats_drawdown,
