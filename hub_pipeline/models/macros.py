@@ -31,13 +31,13 @@ CREATE OR REPLACE TEMPORARY MACRO part_in_cents(amount, numerator, denominator) 
             (2 * CAST(CAST(abs(amount) AS DECIMAL(28,4)) * 10000 AS HUGEINT) * numerator + 100 * denominator) // (200 * denominator) AS BIGINT
         ) * CAST(0.01 AS DECIMAL(3, 2)) AS DECIMAL(18, 2)
     );
-CREATE OR REPLACE TEMPORARY MACRO ratio_of(part, whole) AS
+CREATE OR REPLACE TEMPORARY MACRO share_of(part, whole) AS
     CAST(
-        sign(part) * CAST(
+        sign(part) * sign(whole) * CAST(
             (
                 20000 * CAST(CAST(abs(part) AS DECIMAL(28,2)) * 100 AS HUGEINT)
-                + CAST(CAST(whole AS DECIMAL(28,2)) * 100 AS HUGEINT)
-            ) // (2 * CAST(CAST(whole AS DECIMAL(28,2)) * 100 AS HUGEINT)) AS BIGINT
+                + CAST(CAST(abs(whole) AS DECIMAL(28,2)) * 100 AS HUGEINT)
+            ) // (2 * CAST(CAST(abs(nullif(whole, 0)) AS DECIMAL(28,2)) * 100 AS HUGEINT)) AS BIGINT
         ) * CAST(0.0001 AS DECIMAL(5, 4)) AS DECIMAL(18, 4)
     );
 CREATE OR REPLACE TEMPORARY MACRO whole_months(a, b) AS
@@ -58,8 +58,8 @@ def create_macros(connection: duckdb.DuckDBPyConnection) -> None:
     ``local_date(ts, tz)`` is the DATE a UTC instant falls on in the zone, ``start_of(d, tz)`` the UTC instant of its
     local 00:00, ``close_of(d, tz)`` that of the next day's, ``codes(list)`` the list without NULLs in its order,
     ``part_in_cents(amount, n, d)`` is amount * n / d half-up to cents, in whole numbers: a half cent is never lost in a
-    binary fraction; amounts have up to 4 decimals, n and d are whole. ``ratio_of(part, whole)`` is part / whole half-up to four decimals, likewise in whole
-    numbers; both have up to 2 decimals, whole is above 0. ``whole_months(a, b)`` are the months from day a to
+    binary fraction; amounts have up to 4 decimals, n and d are whole. ``share_of(part, whole)`` is part / whole half-up to
+    4 decimals, likewise in whole numbers, of counts or of amounts in cents; NULL of nothing. ``whole_months(a, b)`` are the months from day a to
     day b, NULL unless they are whole: b is on the day of the month of a, or at the end of a month that is shorter.
     ``converted(amount, rate)`` the amount in the reporting currency, rounded to cents once: exact with a rate of 12 digits
     and 18 decimals, because whole and fraction are multiplied apart (38 digits hold neither product together);

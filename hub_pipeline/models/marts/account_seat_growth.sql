@@ -148,7 +148,7 @@ SELECT
     CAST(g.seats_out AS BIGINT) AS seats_transferred_out,
     CAST(g.organic_seat_delta AS BIGINT) AS organic_seat_delta,
     CASE
-        WHEN g.seats_baseline > 0 THEN ratio_of(g.organic_seat_delta, g.seats_baseline)
+        WHEN g.seats_baseline > 0 THEN share_of(g.organic_seat_delta, g.seats_baseline)
     END AS organic_growth_pct,
     g.organic_seat_delta >= $growth_min_seats AS is_fast_growing,
     CAST($settings_hash AS VARCHAR) AS settings_hash

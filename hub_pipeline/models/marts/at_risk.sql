@@ -239,11 +239,11 @@ SELECT
     CAST(f.mrr_out AS DECIMAL(18, 2)) AS mrr_transferred_out,
     CAST(f.seat_drop AS BIGINT) AS seat_drop,
     CASE
-        WHEN f.seats_baseline > 0 THEN ratio_of(f.seat_drop, f.seats_baseline)
+        WHEN f.seats_baseline > 0 THEN share_of(f.seat_drop, f.seats_baseline)
     END AS seat_contraction_pct,
     CAST(f.mrr_drop AS DECIMAL(18, 2)) AS mrr_drop,
     CASE
-        WHEN f.mrr_baseline > 0 THEN ratio_of(f.mrr_drop, f.mrr_baseline)
+        WHEN f.mrr_baseline > 0 THEN share_of(f.mrr_drop, f.mrr_baseline)
     END AS mrr_contraction_pct,
     CAST(f.seats_peak AS BIGINT) AS seats_peak,
     CAST(f.seats_peak - f.seats_now AS BIGINT) AS seats_drawdown,

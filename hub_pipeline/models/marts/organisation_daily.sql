@@ -351,7 +351,7 @@ SELECT
     coalesce(u.is_active, false) AS owner_is_active,
     o.members_active,
     CASE
-        WHEN f.seats > 0 THEN ratio_of(o.members_active, f.seats)
+        WHEN f.seats > 0 THEN share_of(o.members_active, f.seats)
     END AS seat_utilisation,
     o.pending_true_up_mrr,
     o.health_override,

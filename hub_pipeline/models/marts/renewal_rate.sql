@@ -133,9 +133,9 @@ SELECT
     CAST(s.renewed_mrr AS DECIMAL(18, 2)) AS renewed_mrr,
     s.pending_contracts,
     CAST(s.pending_mrr AS DECIMAL(18, 2)) AS pending_mrr,
-    CASE WHEN s.atr_mrr > 0 THEN ratio_of(s.kept_mrr, s.atr_mrr) END AS gross_renewal_rate,
-    CASE WHEN s.atr_mrr > 0 THEN ratio_of(s.renewed_mrr, s.atr_mrr) END AS net_renewal_rate,
-    CASE WHEN s.accounts > 0 THEN ratio_of(s.renewed_accounts, s.accounts) END AS logo_renewal_rate,
+    CASE WHEN s.atr_mrr > 0 THEN share_of(s.kept_mrr, s.atr_mrr) END AS gross_renewal_rate,
+    CASE WHEN s.atr_mrr > 0 THEN share_of(s.renewed_mrr, s.atr_mrr) END AS net_renewal_rate,
+    CASE WHEN s.accounts > 0 THEN share_of(s.renewed_accounts, s.accounts) END AS logo_renewal_rate,
     CAST($settings_hash AS VARCHAR) AS settings_hash
 FROM sums AS s
 CROSS JOIN intermediate.metrics_period AS p

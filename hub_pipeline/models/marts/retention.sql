@@ -57,9 +57,9 @@ SELECT
     CAST(s.start_mrr AS DECIMAL(18, 2)) AS start_mrr,
     CAST(s.end_mrr AS DECIMAL(18, 2)) AS end_mrr,
     CAST(s.kept_mrr AS DECIMAL(18, 2)) AS kept_mrr,
-    CASE WHEN s.start_mrr > 0 THEN ratio_of(s.end_mrr, s.start_mrr) END AS nrr,
-    CASE WHEN s.start_mrr > 0 THEN ratio_of(s.kept_mrr, s.start_mrr) END AS grr,
-    CASE WHEN s.accounts > 0 THEN ratio_of(s.retained, s.accounts) END AS logo_retention,
+    CASE WHEN s.start_mrr > 0 THEN share_of(s.end_mrr, s.start_mrr) END AS nrr,
+    CASE WHEN s.start_mrr > 0 THEN share_of(s.kept_mrr, s.start_mrr) END AS grr,
+    CASE WHEN s.accounts > 0 THEN share_of(s.retained, s.accounts) END AS logo_retention,
     CAST($settings_hash AS VARCHAR) AS settings_hash
 FROM sums AS s
 CROSS JOIN days AS d

@@ -84,6 +84,6 @@ SELECT
     last_day(month) AS month_end,
     accounts,
     CAST(seats AS BIGINT) AS seats,
-    CASE WHEN first_seats > 0 THEN ratio_of(seats, first_seats) END AS retention,
+    CASE WHEN first_seats > 0 THEN share_of(seats, first_seats) END AS retention,
     CAST($settings_hash AS VARCHAR) AS settings_hash
 FROM based
