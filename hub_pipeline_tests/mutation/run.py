@@ -1,0 +1,196 @@
+"""``python -m hub_pipeline_tests.mutation``: judge every mutant of the models; see docs/mutants.md.
+
+Ends with 1 when a mutant survives that equivalents.yaml does not explain, or when an entry of that file names a mutant
+that is killed or does not exist.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hub_pipeline.models import catalog
+from hub_pipeline_tests.mutation.equivalents import described, equivalents
+from hub_pipeline_tests.mutation.operators import OPERATORS, Mutant, mutants
+
+#: Verdicts by the text of the mutant, so that a run that was stopped goes on with ``--resume``.
+RESULTS = Path(".cache/mutants.json")
+#: A verdict that is no kill: it shows in the rows of a world and no test fails; it shows in no world.
+SURVIVED, UNSEEN = "", "unseen"
+
+_worlds: list[Any] = []
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A mutant with its verdict; None = not judged yet."""
+
+    mutant: Mutant
+    verdict: str | None
+
+    @property
+    def kind(self) -> str:
+        """oracle, error, tests, or survived."""
+        if self.verdict in (SURVIVED, UNSEEN, None):
+            return "survived"
+        if self.verdict == "error":
+            return "error"
+        return "tests" if "::" in str(self.verdict) else "oracle"
+
+
+def main() -> int:
+    """Judge, print the table and the survivors."""
+    options = _options()
+    names = options.model or [model.name for model in catalog()]
+    known = json.loads(RESULTS.read_text()) if options.resume and RESULTS.exists() else {}
+    killed = {digest: verdict for digest, verdict in known.items() if verdict not in (SURVIVED, UNSEEN)}
+    judged = _all(names, set(options.operator or OPERATORS), killed, options.jobs)
+    listed = equivalents()
+    chosen = {key: proof for key, proof in listed.items() if key[0] in names}
+    by_key = {one.mutant.key: one for one in judged}
+    _print_table(judged, chosen, names)
+    unexplained = [one for one in judged if one.kind == "survived" and one.mutant.key not in listed]
+    for one in unexplained:
+        print(f"\n{one.mutant.model}: {'no world shows it' if one.verdict == UNSEEN else 'no test fails'}")
+        print(described(one.mutant), end="")
+    stale = [
+        key
+        for key in chosen
+        if (not options.operator or key[2] in options.operator)
+        and (key not in by_key or by_key[key].kind != "survived")
+    ]
+    for key in stale:
+        verdict = by_key[key].verdict if key in by_key else "there is no such mutant"
+        print(f"\nequivalents.yaml lists {key}, but: {verdict}")
+    return 1 if unexplained or stale else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m hub_pipeline_tests.mutation", description=__doc__)
+    parser.add_argument("--model", action="append", metavar="SCHEMA.TABLE", choices=[*catalog().models])
+    parser.add_argument("--operator", action="append", choices=[*OPERATORS])
+    parser.add_argument("--jobs", type=int, default=2, help="processes (2)")
+    parser.add_argument(
+        "--resume", action="store_true", help="keep the kills of earlier runs, judge what is new or survived"
+    )
+    return parser.parse_args()
+
+
+def _all(names: list[str], operators: set[str], killed: dict[str, str], jobs: int) -> list[Judged]:
+    context = multiprocessing.get_context("spawn")
+    first: dict[str, list[Judged]] = {}
+    order = sorted(names, key=lambda name: -len(catalog()[name].sql))
+    with context.Pool(jobs, initializer=_make_worlds) as pool:
+        tasks = [(name, operators, killed) for name in order]
+        for name, judged in pool.imap_unordered(_on_worlds, tasks):
+            first[name] = judged
+            _keep(judged)
+            counts = Counter(one.kind for one in judged)
+            _say(
+                f"{name}: {len(judged)} mutants, {len(judged) - counts['survived']} killed by the oracle's worlds"
+            )
+    flat = [one for name in names for one in first[name]]
+    left = [one.mutant for one in flat if one.verdict is None]
+    _say(f"{len(left)} of {len(flat)} mutants go to the tests")
+    verdicts = dict(_by_tests(context, left, jobs))
+    return [Judged(one.mutant, verdicts.get(one.mutant.key, one.verdict)) for one in flat]
+
+
+def _make_worlds() -> None:
+    from hub_pipeline_tests.mutation.worlds import worlds
+
+    _worlds.extend(worlds())
+
+
+def _on_worlds(task: tuple[str, set[str], dict[str, str]]) -> tuple[str, list[Judged]]:
+    from hub_pipeline_tests.mutation.worlds import covered
+
+    name, operators, killed = task
+    found = []
+    for mutant in mutants(catalog()[name]):
+        if mutant.operator not in operators:
+            continue
+        verdict: str | None = killed.get(_digest(mutant))
+        if verdict is None and name in covered():
+            verdict = next((seen for world in _worlds if (seen := world.verdict(mutant))), None)
+        found.append(Judged(mutant, verdict))
+    return name, found
+
+
+def _by_tests(context: Any, left: list[Mutant], jobs: int) -> Iterator[tuple[Any, str]]:
+    """The verdict of the tests on each mutant, as they come; the mutants are dealt out to the processes in turn."""
+    hands = [hand for n in range(jobs) if (hand := left[n::jobs])]
+    queue = context.Queue()
+    workers = [context.Process(target=_judge_hand, args=(hand, queue)) for hand in hands]
+    for worker in workers:
+        worker.start()
+    done = 0
+    while done < len(left):
+        said = queue.get()
+        if isinstance(said, str):
+            for worker in workers:
+                worker.kill()
+            raise SystemExit(said)
+        done += 1
+        mutant, verdict = said
+        _keep([Judged(mutant, verdict)])
+        _say(f"{done}/{len(left)} {verdict or 'no test fails'}: {mutant}")
+        yield mutant.key, verdict
+    for worker in workers:
+        worker.join()
+
+
+def _judge_hand(hand: list[Mutant], queue: Any) -> None:
+    from hub_pipeline_tests.mutation.replay import judge
+
+    try:
+        judge(hand, lambda number, verdict: queue.put((hand[number], verdict)))
+    except BaseException as error:
+        queue.put(f"The tests cannot judge: {error}")
+        raise
+
+
+def _digest(mutant: Mutant) -> str:
+    return hashlib.sha256(f"{mutant.model}\n{mutant.sql}".encode()).hexdigest()
+
+
+_kept: dict[str, str] = {}
+
+
+def _keep(judged: Iterable[Judged]) -> None:
+    if not _kept and RESULTS.exists():
+        _kept.update(json.loads(RESULTS.read_text()))
+    _kept.update({_digest(one.mutant): one.verdict for one in judged if one.verdict is not None})
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(_kept))
+
+
+def _say(text: str) -> None:
+    print(text[:240], file=sys.stderr, flush=True)
+
+
+def _print_table(judged: list[Judged], listed: dict[Any, str], names: list[str]) -> None:
+    heads = ("model", "sites", "mutants", "oracle", "error", "tests", "equivalent", "survivors")
+    print(f"{heads[0]:42}" + "".join(f"{head:>11}" for head in heads[1:]))
+    for name in [*names, "all"]:
+        mine = [one for one in judged if name in (one.mutant.model, "all")]
+        counts = Counter(one.kind for one in mine)
+        equal = sum(one.kind == "survived" and one.mutant.key in listed for one in mine)
+        numbers = (
+            len({(one.mutant.model, one.mutant.site) for one in mine}),
+            len(mine),
+            counts["oracle"],
+            counts["error"],
+            counts["tests"],
+            equal,
+            counts["survived"] - equal,
+        )
+        print(f"{name:42}" + "".join(f"{number:11}" for number in numbers))
