@@ -50,9 +50,10 @@ def main() -> int:
     """Judge, print the table and the survivors."""
     options = _options()
     names = options.model or [model.name for model in catalog()]
-    known = json.loads(RESULTS.read_text()) if options.resume and RESULTS.exists() else {}
+    kept = _Kept(options.results)
+    known = kept.verdicts if options.resume else {}
     killed = {digest: verdict for digest, verdict in known.items() if verdict not in (SURVIVED, UNSEEN)}
-    judged = _all(names, set(options.operator or OPERATORS), killed, options.jobs)
+    judged = _all(names, set(options.operator or OPERATORS), killed, options.jobs, kept, options.tests)
     listed = equivalents()
     chosen = {key: proof for key, proof in listed.items() if key[0] in names}
     by_key = {one.mutant.key: one for one in judged}
@@ -81,10 +82,20 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--resume", action="store_true", help="keep the kills of earlier runs, judge what is new or survived"
     )
+    parser.add_argument(
+        "--results", type=Path, default=RESULTS, help=f"file that keeps the verdicts ({RESULTS})"
+    )
     return parser.parse_args()
 
 
-def _all(names: list[str], operators: set[str], killed: dict[str, str], jobs: int) -> list[Judged]:
+def _all(
+    names: list[str],
+    operators: set[str],
+    killed: dict[str, str],
+    jobs: int,
+    kept: _Kept,
+    tests: list[str] | None,
+) -> list[Judged]:
     context = multiprocessing.get_context("spawn")
     first: dict[str, list[Judged]] = {}
     order = sorted(names, key=lambda name: -len(catalog()[name].sql))
@@ -92,7 +103,7 @@ def _all(names: list[str], operators: set[str], killed: dict[str, str], jobs: in
         tasks = [(name, operators, killed) for name in order]
         for name, judged in pool.imap_unordered(_on_worlds, tasks):
             first[name] = judged
-            _keep(judged)
+            kept.add(judged)
             counts = Counter(one.kind for one in judged)
             _say(
                 f"{name}: {len(judged)} mutants, {len(judged) - counts['survived']} killed by the oracle's worlds"
@@ -100,7 +111,7 @@ def _all(names: list[str], operators: set[str], killed: dict[str, str], jobs: in
     flat = [one for name in names for one in first[name]]
     left = [one.mutant for one in flat if one.verdict is None]
     _say(f"{len(left)} of {len(flat)} mutants go to the tests")
-    verdicts = dict(_by_tests(context, left, jobs))
+    verdicts = dict(_by_tests(context, left, jobs, kept, tests))
     return [Judged(one.mutant, verdicts.get(one.mutant.key, one.verdict)) for one in flat]
 
 
@@ -125,11 +136,13 @@ def _on_worlds(task: tuple[str, set[str], dict[str, str]]) -> tuple[str, list[Ju
     return name, found
 
 
-def _by_tests(context: Any, left: list[Mutant], jobs: int) -> Iterator[tuple[Any, str]]:
+def _by_tests(
+    context: Any, left: list[Mutant], jobs: int, kept: _Kept, tests: list[str] | None
+) -> Iterator[tuple[Any, str]]:
     """The verdict of the tests on each mutant, as they come; the mutants are dealt out to the processes in turn."""
     hands = [hand for n in range(jobs) if (hand := left[n::jobs])]
     queue = context.Queue()
-    workers = [context.Process(target=_judge_hand, args=(hand, queue)) for hand in hands]
+    workers = [context.Process(target=_judge_hand, args=(hand, queue, tests)) for hand in hands]
     for worker in workers:
         worker.start()
     done = 0
@@ -141,18 +154,18 @@ def _by_tests(context: Any, left: list[Mutant], jobs: int) -> Iterator[tuple[Any
             raise SystemExit(said)
         done += 1
         mutant, verdict = said
-        _keep([Judged(mutant, verdict)])
+        kept.add([Judged(mutant, verdict)])
         _say(f"{done}/{len(left)} {verdict or 'no test fails'}: {mutant}")
         yield mutant.key, verdict
     for worker in workers:
         worker.join()
 
 
-def _judge_hand(hand: list[Mutant], queue: Any) -> None:
+def _judge_hand(hand: list[Mutant], queue: Any, tests: list[str] | None) -> None:
     from hub_pipeline_tests.mutation.replay import judge
 
     try:
-        judge(hand, lambda number, verdict: queue.put((hand[number], verdict)))
+        judge(hand, lambda number, verdict: queue.put((hand[number], verdict)), tests or ())
     except BaseException as error:
         queue.put(f"The tests cannot judge: {error}")
         raise
@@ -162,15 +175,18 @@ def _digest(mutant: Mutant) -> str:
     return hashlib.sha256(f"{mutant.model}\n{mutant.sql}".encode()).hexdigest()
 
 
-_kept: dict[str, str] = {}
+class _Kept:
+    """The verdicts of this and of earlier runs, in a file."""
 
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.verdicts: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
 
-def _keep(judged: Iterable[Judged]) -> None:
-    if not _kept and RESULTS.exists():
-        _kept.update(json.loads(RESULTS.read_text()))
-    _kept.update({_digest(one.mutant): one.verdict for one in judged if one.verdict is not None})
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(_kept))
+    def add(self, judged: Iterable[Judged]) -> None:
+        """Keep what is judged."""
+        self.verdicts |= {_digest(one.mutant): one.verdict for one in judged if one.verdict is not None}
+        self._path.parent.mkdir(exist_ok=True)
+        self._path.write_text(json.dumps(self.verdicts))
 
 
 def _say(text: str) -> None:
