@@ -11,7 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hub_pipeline.models import build, catalog
+from hub_pipeline.models import build, catalog, run_checks
+from hub_pipeline.models.checks import IMPLIED
+from hub_pipeline.models.engine import model_parameters
+from hub_pipeline.models.graph import Model
 from hub_pipeline_tests.models.oracle_people import ALL_MARTS, People
 from hub_pipeline_tests.models.random_worlds import Row, Scenario, scenario, scenarios
 from hub_pipeline_tests.models.test_cases import CASES, _matches, _settings
@@ -167,6 +170,26 @@ WORLDS = [
 @pytest.mark.parametrize("world", range(len(WORLDS)))
 def test_sql_and_oracle_agree_on_a_hundred_random_companies(world: int) -> None:
     _assert_agreement(WORLDS[world])
+
+
+def broken_contracts(connection: Any, model: Model, one: Scenario) -> list[str]:
+    """What the contract implies about the rows of a table and does not hold; the mutants are judged by it too."""
+    results = run_checks(
+        connection,
+        model,
+        one.as_of,
+        one.known_at,
+        model_parameters(one.as_of, one.known_at, one.settings),
+    )
+    return [result.sentence() for result in results if result.name in IMPLIED and result.blocks]
+
+
+@pytest.mark.parametrize("world", range(len(WORLDS)))
+def test_the_rows_of_random_companies_keep_the_contracts(world: int) -> None:
+    one = WORLDS[world]
+    with build_world(one.world, one.as_of.isoformat(), one.known_at.isoformat(), one.settings) as connection:
+        tables = catalog().layer("staging", "intermediate", "marts")
+        assert [line for model in tables for line in broken_contracts(connection, model, one)] == []
 
 
 @pytest.mark.slow

@@ -38,12 +38,12 @@ class Judged:
 
     @property
     def kind(self) -> str:
-        """oracle, error, tests, or survived."""
+        """worlds, error, tests, or survived."""
         if self.verdict in (SURVIVED, UNSEEN, None):
             return "survived"
         if self.verdict == "error":
             return "error"
-        return "tests" if "::" in str(self.verdict) else "oracle"
+        return "tests" if "::" in str(self.verdict) else "worlds"
 
 
 def main() -> int:
@@ -106,7 +106,7 @@ def _all(
             kept.add(judged)
             counts = Counter(one.kind for one in judged)
             _say(
-                f"{name}: {len(judged)} mutants, {len(judged) - counts['survived']} killed by the oracle's worlds"
+                f"{name}: {len(judged)} mutants, {len(judged) - counts['survived']} killed in the worlds of the oracle"
             )
     flat = [one for name in names for one in first[name]]
     left = [one.mutant for one in flat if one.verdict is None]
@@ -194,7 +194,7 @@ def _say(text: str) -> None:
 
 
 def _print_table(judged: list[Judged], listed: dict[Any, str], names: list[str]) -> None:
-    heads = ("model", "sites", "mutants", "oracle", "error", "tests", "equivalent", "survivors")
+    heads = ("model", "sites", "mutants", "worlds", "error", "tests", "equivalent", "survivors")
     print(f"{heads[0]:42}" + "".join(f"{head:>11}" for head in heads[1:]))
     for name in [*names, "all"]:
         mine = [one for one in judged if name in (one.mutant.model, "all")]
@@ -203,7 +203,7 @@ def _print_table(judged: list[Judged], listed: dict[Any, str], names: list[str])
         numbers = (
             len({(one.mutant.model, one.mutant.site) for one in mine}),
             len(mine),
-            counts["oracle"],
+            counts["worlds"],
             counts["error"],
             counts["tests"],
             equal,

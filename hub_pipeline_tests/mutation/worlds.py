@@ -21,7 +21,7 @@ from hub_pipeline.models.engine import _replace_day, _replace_table, model_param
 from hub_pipeline.models.graph import Model
 from hub_pipeline_tests.models.oracle import MARTS, expected
 from hub_pipeline_tests.models.random_worlds import Scenario
-from hub_pipeline_tests.models.test_oracle import WORLDS, mart_differences
+from hub_pipeline_tests.models.test_oracle import WORLDS, broken_contracts, mart_differences
 from hub_pipeline_tests.models.worlds import build_world
 from hub_pipeline_tests.mutation.operators import Mutant
 
@@ -72,6 +72,7 @@ class World:
     """One world with its marts and the oracle's answers."""
 
     def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
         self.answers = expected(scenario.world, scenario.as_of, scenario.known_at, scenario.settings)
         self.connection = build_world(
             scenario.world, scenario.as_of.isoformat(), scenario.known_at.isoformat(), scenario.settings
@@ -92,7 +93,7 @@ class World:
         return cls(WORLDS[0])
 
     def verdict(self, mutant: Mutant) -> str:
-        """'' when the oracle sees no difference, else 'error' or the mart that differs."""
+        """'' when the oracle sees no difference, else 'error', the mart that differs or the contract that breaks."""
         model = catalog()[mutant.model]
         self.connection.execute("BEGIN TRANSACTION")
         try:
@@ -113,6 +114,8 @@ class World:
             if fingerprint(self.connection, model.name) == self.fingerprints[model.name]:
                 continue
             changed.add(model.name)
+            if broken_contracts(self.connection, model, self.scenario):
+                return f"contract of {model.name}"
             if model.table in self.answers and model.schema == "marts" and self._is_wrong(model.table):
                 return model.name
         return ""
