@@ -324,7 +324,7 @@ class Replay:
                 connection = _build_world(world, as_of, known_at, settings)
             finally:
                 models[original.name] = mutated
-            connection.execute("SET threads = 1")
+            connection.execute("SET threads = 1; SET enable_progress_bar = false")
             chosen, day = settings or Settings(), date.fromisoformat
             self._built[key] = BuiltWorld(
                 connection,

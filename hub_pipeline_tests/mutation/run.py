@@ -12,7 +12,7 @@ import json
 import multiprocessing
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,15 @@ from typing import Any
 from hub_pipeline.models import catalog
 from hub_pipeline_tests.mutation.equivalents import described, equivalents
 from hub_pipeline_tests.mutation.operators import OPERATORS, Mutant, mutants
+from hub_pipeline_tests.mutation.replay import judge
+from hub_pipeline_tests.mutation.worlds import World, covered, worlds
 
 #: Verdicts by the text of the mutant, so that a run that was stopped goes on with ``--resume``.
-RESULTS = Path(".cache/mutants.json")
+RESULTS = Path(".cache/mutants.jsonl")
 #: A verdict that is no kill: it shows in the rows of a world and no test fails; it shows in no world.
 SURVIVED, UNSEEN = "", "unseen"
 
-_worlds: list[Any] = []
+_worlds: list[World] = []
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,10 @@ class Judged:
 
     @property
     def kind(self) -> str:
-        """worlds, error, tests, or survived."""
-        if self.verdict in (SURVIVED, UNSEEN, None):
+        """worlds, error, tests, survived, or unjudged."""
+        if self.verdict is None:
+            return "unjudged"
+        if self.verdict in (SURVIVED, UNSEEN):
             return "survived"
         if self.verdict == "error":
             return "error"
@@ -53,7 +57,11 @@ def main() -> int:
     kept = _Kept(options.results)
     known = kept.verdicts if options.resume else {}
     killed = {digest: verdict for digest, verdict in known.items() if verdict not in (SURVIVED, UNSEEN)}
-    judged = _all(names, set(options.operator or OPERATORS), killed, options.jobs, kept, options.tests)
+    operators = set(options.operator or OPERATORS)
+    if options.report:
+        judged = [Judged(one, kept.verdicts.get(_digest(one))) for one in _mutants(names, operators)]
+    else:
+        judged = _all(names, operators, killed, options.jobs, kept, options.tests)
     listed = equivalents()
     chosen = {key: proof for key, proof in listed.items() if key[0] in names}
     by_key = {one.mutant.key: one for one in judged}
@@ -66,12 +74,12 @@ def main() -> int:
         key
         for key in chosen
         if (not options.operator or key[2] in options.operator)
-        and (key not in by_key or by_key[key].kind != "survived")
+        and (key not in by_key or by_key[key].kind not in ("survived", "unjudged"))
     ]
     for key in stale:
         verdict = by_key[key].verdict if key in by_key else "there is no such mutant"
         print(f"\nequivalents.yaml lists {key}, but: {verdict}")
-    return 1 if unexplained or stale else 0
+    return 1 if unexplained or stale or any(one.kind == "unjudged" for one in judged) else 0
 
 
 def _options() -> argparse.Namespace:
@@ -96,44 +104,34 @@ def _all(
     kept: _Kept,
     tests: list[str] | None,
 ) -> list[Judged]:
+    everything = _mutants(names, operators)
+    verdicts = {one.key: killed[_digest(one)] for one in everything if _digest(one) in killed}
     context = multiprocessing.get_context("spawn")
-    first: dict[str, list[Judged]] = {}
-    order = sorted(names, key=lambda name: -len(catalog()[name].sql))
+    asked = [one for one in everything if one.key not in verdicts and one.model in covered()]
     with context.Pool(jobs, initializer=_make_worlds) as pool:
-        tasks = [(name, operators, killed) for name in order]
-        for name, judged in pool.imap_unordered(_on_worlds, tasks):
-            first[name] = judged
-            kept.add(judged)
-            counts = Counter(one.kind for one in judged)
-            _say(
-                f"{name}: {len(judged)} mutants, {len(judged) - counts['survived']} killed in the worlds of the oracle"
-            )
-    flat = [one for name in names for one in first[name]]
-    left = [one.mutant for one in flat if one.verdict is None]
-    _say(f"{len(left)} of {len(flat)} mutants go to the tests")
-    verdicts = dict(_by_tests(context, left, jobs, kept, tests))
-    return [Judged(one.mutant, verdicts.get(one.mutant.key, one.verdict)) for one in flat]
+        for done, (mutant, verdict) in enumerate(
+            pool.imap_unordered(_on_worlds, asked, chunksize=10), start=1
+        ):
+            _say(f"{done}/{len(asked)} {verdict or 'no world shows it'}: {mutant}")
+            if verdict:
+                verdicts[mutant.key] = verdict
+                kept.add(mutant, verdict)
+    left = [one for one in everything if one.key not in verdicts]
+    _say(f"{len(left)} of {len(everything)} mutants go to the tests")
+    verdicts |= _by_tests(context, left, jobs, kept, tests)
+    return [Judged(one, verdicts[one.key]) for one in everything]
+
+
+def _mutants(names: list[str], operators: set[str]) -> list[Mutant]:
+    return [one for name in names for one in mutants(catalog()[name]) if one.operator in operators]
 
 
 def _make_worlds() -> None:
-    from hub_pipeline_tests.mutation.worlds import worlds
-
     _worlds.extend(worlds())
 
 
-def _on_worlds(task: tuple[str, set[str], dict[str, str]]) -> tuple[str, list[Judged]]:
-    from hub_pipeline_tests.mutation.worlds import covered
-
-    name, operators, killed = task
-    found = []
-    for mutant in mutants(catalog()[name]):
-        if mutant.operator not in operators:
-            continue
-        verdict: str | None = killed.get(_digest(mutant))
-        if verdict is None and name in covered():
-            verdict = next((seen for world in _worlds if (seen := world.verdict(mutant))), None)
-        found.append(Judged(mutant, verdict))
-    return name, found
+def _on_worlds(mutant: Mutant) -> tuple[Mutant, str]:
+    return mutant, next((verdict for world in _worlds if (verdict := world.verdict(mutant))), "")
 
 
 def _by_tests(
@@ -154,7 +152,7 @@ def _by_tests(
             raise SystemExit(said)
         done += 1
         mutant, verdict = said
-        kept.add([Judged(mutant, verdict)])
+        kept.add(mutant, verdict)
         _say(f"{done}/{len(left)} {verdict or 'no test fails'}: {mutant}")
         yield mutant.key, verdict
     for worker in workers:
@@ -162,8 +160,6 @@ def _by_tests(
 
 
 def _judge_hand(hand: list[Mutant], queue: Any, tests: list[str] | None) -> None:
-    from hub_pipeline_tests.mutation.replay import judge
-
     try:
         judge(hand, lambda number, verdict: queue.put((hand[number], verdict)), tests or ())
     except BaseException as error:
@@ -176,17 +172,18 @@ def _digest(mutant: Mutant) -> str:
 
 
 class _Kept:
-    """The verdicts of this and of earlier runs, in a file."""
+    """The verdicts of this and of earlier runs: lines of a file, the last one for a mutant holds."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.verdicts: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        self.verdicts: dict[str, str] = dict(json.loads(line) for line in lines)
 
-    def add(self, judged: Iterable[Judged]) -> None:
-        """Keep what is judged."""
-        self.verdicts |= {_digest(one.mutant): one.verdict for one in judged if one.verdict is not None}
+    def add(self, mutant: Mutant, verdict: str) -> None:
+        """Keep one verdict."""
         self._path.parent.mkdir(exist_ok=True)
-        self._path.write_text(json.dumps(self.verdicts))
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps([_digest(mutant), verdict]) + "\n")
 
 
 def _say(text: str) -> None:
@@ -194,7 +191,7 @@ def _say(text: str) -> None:
 
 
 def _print_table(judged: list[Judged], listed: dict[Any, str], names: list[str]) -> None:
-    heads = ("model", "sites", "mutants", "worlds", "error", "tests", "equivalent", "survivors")
+    heads = ("model", "sites", "mutants", "worlds", "error", "tests", "equivalent", "survivors", "unjudged")
     print(f"{heads[0]:42}" + "".join(f"{head:>11}" for head in heads[1:]))
     for name in [*names, "all"]:
         mine = [one for one in judged if name in (one.mutant.model, "all")]
@@ -208,5 +205,6 @@ def _print_table(judged: list[Judged], listed: dict[Any, str], names: list[str])
             counts["tests"],
             equal,
             counts["survived"] - equal,
+            counts["unjudged"],
         )
         print(f"{name:42}" + "".join(f"{number:11}" for number in numbers))
