@@ -84,15 +84,14 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m hub_pipeline_tests.mutation", description=__doc__)
-    parser.add_argument("--model", action="append", metavar="SCHEMA.TABLE", choices=[*catalog().models])
-    parser.add_argument("--operator", action="append", choices=[*OPERATORS])
-    parser.add_argument("--jobs", type=int, default=2, help="processes (2)")
-    parser.add_argument(
-        "--resume", action="store_true", help="keep the kills of earlier runs, judge what is new or survived"
-    )
-    parser.add_argument(
-        "--results", type=Path, default=RESULTS, help=f"file that keeps the verdicts ({RESULTS})"
-    )
+    add = parser.add_argument
+    add("--model", action="append", metavar="SCHEMA.TABLE", choices=[*catalog().models])
+    add("--operator", action="append", choices=[*OPERATORS])
+    add("--jobs", type=int, default=2, help="processes (2)")
+    add("--resume", action="store_true", help="keep the kills of earlier runs, judge what is new or survived")
+    add("--report", action="store_true", help="judge nothing, print what earlier runs found")
+    add("--tests", action="append", metavar="PATH", help="ask only these tests, for work on one model")
+    add("--results", type=Path, default=RESULTS, help=f"file that keeps the verdicts ({RESULTS})")
     return parser.parse_args()
 
 
