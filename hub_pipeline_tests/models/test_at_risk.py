@@ -340,3 +340,48 @@ def test_without_a_human_touch_for_90_days_the_row_says_so(nps: duckdb.DuckDBPyC
         ["low_rating", "champion_left"],
         date(2026, 4, 2),
     )
+
+
+def test_a_payer_of_two_children_alike_takes_over_both() -> None:
+    children = ("child1", "child2")
+    world = {
+        "organisations": organisations(*children, "payer"),
+        "contacts": [{"contact_id": f"c-{name}"} for name in (*children, "payer")],
+        "contact_orgs": [member(f"c-{name}", name) for name in (*children, "payer")],
+        "nps_responses": [answer(f"n-{name}", f"c-{name}", 0, "2026-06-20") for name in (*children, "payer")],
+        "org_coverage": [
+            {"child_org_id": name, "payer_org_id": "payer", "valid_from": "2026-06-15", "seats": 20}
+            for name in children
+        ],
+        "subscription_versions": [
+            *subscription("s", "payer", [("2025-01-01", 100, 1000), ("2026-06-15", 110, 1000)]),
+            *(
+                v
+                for name in children
+                for v in subscription(name, name, [("2025-01-01", 20, 50)], cancel_at="2026-06-15")
+            ),
+        ],
+    }
+    with build_world(world, AS_OF) as connection:
+        payer = one(connection, "at_risk", org_id="payer")
+        assert (payer["seats_transferred_in"], payer["mrr_transferred_in"]) == (40, Decimal("100.00"))
+        assert (payer["seat_drop"], payer["mrr_drop"]) == (30, Decimal("100.00"))
+        assert payer["reasons"] == ["seat_contraction", "nps_detractor"]
+        child = one(connection, "at_risk", org_id="child1")
+        assert (child["seats_transferred_out"], child["seat_drop"], child["seats_peak"]) == (20, 0, 20)
+
+
+def test_a_covered_child_that_never_had_seats_has_a_peak_of_none() -> None:
+    world = {
+        "organisations": organisations("child", "payer"),
+        "contacts": [{"contact_id": "c"}],
+        "contact_orgs": [member("c", "child")],
+        "nps_responses": [answer("n", "c", 0, "2026-06-20")],
+        "org_coverage": [
+            {"child_org_id": "child", "payer_org_id": "payer", "valid_from": "2026-06-15", "seats": 20}
+        ],
+        "subscription_versions": subscription("s", "payer", [("2025-01-01", 100, 1000)]),
+    }
+    with build_world(world, AS_OF) as connection:
+        row = one(connection, "at_risk", org_id="child")
+        assert (row["seats_peak"], row["mrr_peak"], row["seats_transferred_out"]) == (0, 0, 20)
