@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from hub_pipeline.settings import Settings
 from hub_pipeline_tests.models.worlds import build_world, one, organisations, rows, subscription
 
 AS_OF = "2026-06-30"
@@ -371,17 +372,55 @@ def test_a_payer_of_two_children_alike_takes_over_both() -> None:
         assert (child["seats_transferred_out"], child["seat_drop"], child["seats_peak"]) == (20, 0, 20)
 
 
-def test_a_covered_child_that_never_had_seats_has_a_peak_of_none() -> None:
+def test_an_organisation_that_never_had_seats_has_a_peak_of_none_whatever_moved() -> None:
     world = {
         "organisations": organisations("child", "payer"),
-        "contacts": [{"contact_id": "c"}],
-        "contact_orgs": [member("c", "child")],
-        "nps_responses": [answer("n", "c", 0, "2026-06-20")],
+        "contacts": [{"contact_id": "c"}, {"contact_id": "p"}],
+        "contact_orgs": [member("c", "child"), member("p", "payer")],
+        "nps_responses": [answer("n", "c", 0, "2026-06-20"), answer("m", "p", 0, "2026-06-20")],
         "org_coverage": [
             {"child_org_id": "child", "payer_org_id": "payer", "valid_from": "2026-06-15", "seats": 20}
         ],
-        "subscription_versions": subscription("s", "payer", [("2025-01-01", 100, 1000)]),
+        "subscription_versions": subscription("s", "payer", [("2025-01-01", 0, 0)]),
     }
     with build_world(world, AS_OF) as connection:
-        row = one(connection, "at_risk", org_id="child")
-        assert (row["seats_peak"], row["mrr_peak"], row["seats_transferred_out"]) == (0, 0, 20)
+        child, payer = (one(connection, "at_risk", org_id=name) for name in ("child", "payer"))
+        assert (child["seats_peak"], child["mrr_peak"], child["seats_transferred_out"]) == (0, 0, 20)
+        assert (payer["seats_peak"], payer["mrr_peak"], payer["seats_transferred_in"]) == (0, 0, 20)
+
+
+@pytest.mark.parametrize(("starts", "moved"), [("2026-06-02", 0), ("2026-06-03", 20)])
+def test_what_moved_on_the_day_of_the_baseline_is_part_of_it(starts: str, moved: int) -> None:
+    world = {
+        "organisations": organisations("child", "payer"),
+        "contacts": [{"contact_id": "c"}, {"contact_id": "p"}],
+        "contact_orgs": [member("c", "child"), member("p", "payer")],
+        "nps_responses": [answer("n", "c", 0, "2026-06-20"), answer("m", "p", 0, "2026-06-20")],
+        "org_coverage": [
+            {"child_org_id": "child", "payer_org_id": "payer", "valid_from": starts, "seats": 20}
+        ],
+        "subscription_versions": subscription("s", "payer", [("2025-01-01", 50, 100)]),
+    }
+    with build_world(
+        world, AS_OF, settings=Settings.model_validate({"contraction": {"days": 28}})
+    ) as connection:
+        assert one(connection, "at_risk", org_id="child")["seats_transferred_out"] == moved
+        assert one(connection, "at_risk", org_id="payer")["seats_transferred_in"] == moved
+
+
+def test_without_share_and_floor_the_smallest_loss_counts_and_none_does_not() -> None:
+    world = {
+        "organisations": organisations("steady", "seat", "cents", "grown"),
+        "subscription_versions": [
+            *subscription("s1", "steady", [("2025-01-01", 5, 100)]),
+            *subscription("s2", "seat", [("2025-01-01", 1, 100), ("2026-06-20", 0, 100)]),
+            *subscription("s3", "cents", [("2025-01-01", 5, "0.50"), ("2026-06-20", 5, "0.10")]),
+            *subscription("s4", "grown", [("2025-01-01", 5, 100), ("2026-06-20", 6, 120)]),
+        ],
+    }
+    none = {"seats_pct": 0, "seats_min": 0, "mrr_pct": 0, "mrr_min": 0}
+    with build_world(world, AS_OF, settings=Settings.model_validate({"contraction": none})) as connection:
+        assert {row["org_id"]: row["reasons"] for row in rows(connection, "at_risk")} == {
+            "seat": ["seat_contraction"],
+            "cents": ["mrr_contraction"],
+        }
