@@ -372,26 +372,9 @@ def test_a_payer_of_two_children_alike_takes_over_both() -> None:
         assert (child["seats_transferred_out"], child["seat_drop"], child["seats_peak"]) == (20, 0, 20)
 
 
-def test_an_organisation_that_never_had_seats_has_a_peak_of_none_whatever_moved() -> None:
-    world = {
-        "organisations": organisations("child", "payer"),
-        "contacts": [{"contact_id": "c"}, {"contact_id": "p"}],
-        "contact_orgs": [member("c", "child"), member("p", "payer")],
-        "nps_responses": [answer("n", "c", 0, "2026-06-20"), answer("m", "p", 0, "2026-06-20")],
-        "org_coverage": [
-            {"child_org_id": "child", "payer_org_id": "payer", "valid_from": "2026-06-15", "seats": 20}
-        ],
-        "subscription_versions": subscription("s", "payer", [("2025-01-01", 0, 0)]),
-    }
-    with build_world(world, AS_OF) as connection:
-        child, payer = (one(connection, "at_risk", org_id=name) for name in ("child", "payer"))
-        assert (child["seats_peak"], child["mrr_peak"], child["seats_transferred_out"]) == (0, 0, 20)
-        assert (payer["seats_peak"], payer["mrr_peak"], payer["seats_transferred_in"]) == (0, 0, 20)
-
-
-@pytest.mark.parametrize(("starts", "moved"), [("2026-06-02", 0), ("2026-06-03", 20)])
-def test_what_moved_on_the_day_of_the_baseline_is_part_of_it(starts: str, moved: int) -> None:
-    world = {
+def _joint_plan(starts: str, seats_of_payer: int, amount: int) -> dict[str, Any]:
+    """A payer takes over 20 seats of a child without a plan; a detractor puts both on the list."""
+    return {
         "organisations": organisations("child", "payer"),
         "contacts": [{"contact_id": "c"}, {"contact_id": "p"}],
         "contact_orgs": [member("c", "child"), member("p", "payer")],
@@ -399,11 +382,21 @@ def test_what_moved_on_the_day_of_the_baseline_is_part_of_it(starts: str, moved:
         "org_coverage": [
             {"child_org_id": "child", "payer_org_id": "payer", "valid_from": starts, "seats": 20}
         ],
-        "subscription_versions": subscription("s", "payer", [("2025-01-01", 50, 100)]),
+        "subscription_versions": subscription("s", "payer", [("2025-01-01", seats_of_payer, amount)]),
     }
-    with build_world(
-        world, AS_OF, settings=Settings.model_validate({"contraction": {"days": 28}})
-    ) as connection:
+
+
+def test_an_organisation_that_never_had_seats_has_a_peak_of_none_whatever_moved() -> None:
+    with build_world(_joint_plan("2026-06-15", 0, 0), AS_OF) as connection:
+        child, payer = (one(connection, "at_risk", org_id=name) for name in ("child", "payer"))
+        assert (child["seats_peak"], child["mrr_peak"], child["seats_transferred_out"]) == (0, 0, 20)
+        assert (payer["seats_peak"], payer["mrr_peak"], payer["seats_transferred_in"]) == (0, 0, 20)
+
+
+@pytest.mark.parametrize(("starts", "moved"), [("2026-06-02", 0), ("2026-06-03", 20)])
+def test_what_moved_on_the_day_of_the_baseline_is_part_of_it(starts: str, moved: int) -> None:
+    four_weeks = Settings.model_validate({"contraction": {"days": 28}})
+    with build_world(_joint_plan(starts, 50, 100), AS_OF, settings=four_weeks) as connection:
         assert one(connection, "at_risk", org_id="child")["seats_transferred_out"] == moved
         assert one(connection, "at_risk", org_id="payer")["seats_transferred_in"] == moved
 
