@@ -130,7 +130,9 @@ def mart_differences(connection: Any, mart: str, oracle_rows: Sequence[Row]) -> 
             found.append(f"{mart} {key}: only the SQL has {sql[key]}")
         else:
             columns = {
-                name: (value, sql[key][name]) for name, value in oracle[key].items() if value != sql[key][name]
+                name: (value, sql[key][name])
+                for name, value in oracle[key].items()
+                if value != sql[key][name]
             }
             if columns:
                 found.append(f"{mart} {key}: (oracle, SQL) {columns}")

@@ -20,9 +20,9 @@ from hub_pipeline.models import catalog
 from hub_pipeline.models.contract import ModelError
 from hub_pipeline.models.engine import _replace_day, _replace_table, model_parameters
 from hub_pipeline.models.graph import Model
-from hub_pipeline_tests.models.oracle import MARTS, expected
+from hub_pipeline_tests.models.oracle_people import ALL_MARTS
 from hub_pipeline_tests.models.random_worlds import Scenario
-from hub_pipeline_tests.models.test_oracle import WORLDS, broken_contracts, mart_differences
+from hub_pipeline_tests.models.test_oracle import WORLDS, broken_contracts, mart_differences, oracle_answers
 from hub_pipeline_tests.models.worlds import build_world
 from hub_pipeline_tests.mutation.operators import Mutant
 
@@ -60,7 +60,7 @@ def fingerprint(
 @cache
 def covered() -> frozenset[str]:
     """The tables whose change the oracle may see: the marts it knows and all they are made of."""
-    names = {f"marts.{mart}" for mart in MARTS}
+    names = {f"marts.{mart}" for mart in ALL_MARTS}
     for model in reversed(catalog().layer("staging", "intermediate", "marts")):
         if model.name in names:
             names.update(model.dependencies)
@@ -83,7 +83,7 @@ class World:
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
-        self.answers = expected(scenario.world, scenario.as_of, scenario.known_at, scenario.settings)
+        self.answers = oracle_answers(scenario)
         self.connection = build_world(
             scenario.world, scenario.as_of.isoformat(), scenario.known_at.isoformat(), scenario.settings
         )
