@@ -163,7 +163,7 @@ def _seeds(number: int, companies: int = 100) -> list[int]:
 WORLDS = [
     scenario([*SEEDS, *ONCE_DIFFERENT], "2026-03-29", "Europe/Berlin", 1),
     scenario(_seeds(1), "2026-06-30", "UTC", 0),
-    scenario(_seeds(2), "2026-11-01", "America/New_York", 0, 1),
+    scenario(_seeds(5), "2026-11-01", "America/New_York", 0, 1),
     scenario(_seeds(3), "2028-02-29", "Pacific/Auckland", 3, 2),
     scenario(_seeds(4), "2026-04-24", "Africa/Cairo", 1, 1),
 ]
