@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 JOBS ?= 2
 
-.PHONY: help setup setup-dev demo test test-slow lint bench ui pictures lock clean
+.PHONY: help setup setup-dev demo test test-slow mutants lint bench ui pictures lock clean
 
 help:            ## Show what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -35,6 +35,9 @@ test: setup-dev  ## The quick suite
 
 test-slow: setup-dev  ## The long matrices
 	$(BIN)/pytest -n $(JOBS) -m slow
+
+mutants: setup-dev  ## Every mutant of the SQL must be killed by a test or be listed with its proof (long)
+	$(BIN)/python -m hub_pipeline_tests.mutation --jobs $(JOBS)
 
 lint: setup-dev  ## Style and types
 	$(BIN)/ruff check .

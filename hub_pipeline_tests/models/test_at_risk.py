@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from hub_pipeline.settings import Settings
 from hub_pipeline_tests.models.worlds import build_world, one, organisations, rows, subscription
 
 AS_OF = "2026-06-30"
@@ -366,3 +367,79 @@ def test_without_a_human_touch_for_90_days_the_row_says_so(nps: duckdb.DuckDBPyC
         ["low_rating", "champion_left"],
         date(2026, 4, 2),
     )
+
+
+def test_a_payer_of_two_children_alike_takes_over_both() -> None:
+    children = ("child1", "child2")
+    world = {
+        "organisations": organisations(*children, "payer"),
+        "contacts": [{"contact_id": f"c-{name}"} for name in (*children, "payer")],
+        "contact_orgs": [member(f"c-{name}", name) for name in (*children, "payer")],
+        "nps_responses": [answer(f"n-{name}", f"c-{name}", 0, "2026-06-20") for name in (*children, "payer")],
+        "org_coverage": [
+            {"child_org_id": name, "payer_org_id": "payer", "valid_from": "2026-06-15", "seats": 20}
+            for name in children
+        ],
+        "subscription_versions": [
+            *subscription("s", "payer", [("2025-01-01", 100, 1000), ("2026-06-15", 110, 1000)]),
+            *(
+                v
+                for name in children
+                for v in subscription(name, name, [("2025-01-01", 20, 50)], cancel_at="2026-06-15")
+            ),
+        ],
+    }
+    with build_world(world, AS_OF) as connection:
+        payer = one(connection, "at_risk", org_id="payer")
+        assert (payer["seats_transferred_in"], payer["mrr_transferred_in"]) == (40, Decimal("100.00"))
+        assert (payer["seat_drop"], payer["mrr_drop"]) == (30, Decimal("100.00"))
+        assert payer["reasons"] == ["seat_contraction", "nps_detractor"]
+        child = one(connection, "at_risk", org_id="child1")
+        assert (child["seats_transferred_out"], child["seat_drop"], child["seats_peak"]) == (20, 0, 20)
+
+
+def _joint_plan(starts: str, seats_of_payer: int, amount: int) -> dict[str, Any]:
+    """A payer takes over 20 seats of a child without a plan; a detractor puts both on the list."""
+    return {
+        "organisations": organisations("child", "payer"),
+        "contacts": [{"contact_id": "c"}, {"contact_id": "p"}],
+        "contact_orgs": [member("c", "child"), member("p", "payer")],
+        "nps_responses": [answer("n", "c", 0, "2026-06-20"), answer("m", "p", 0, "2026-06-20")],
+        "org_coverage": [
+            {"child_org_id": "child", "payer_org_id": "payer", "valid_from": starts, "seats": 20}
+        ],
+        "subscription_versions": subscription("s", "payer", [("2025-01-01", seats_of_payer, amount)]),
+    }
+
+
+def test_an_organisation_that_never_had_seats_has_a_peak_of_none_whatever_moved() -> None:
+    with build_world(_joint_plan("2026-06-15", 0, 0), AS_OF) as connection:
+        child, payer = (one(connection, "at_risk", org_id=name) for name in ("child", "payer"))
+        assert (child["seats_peak"], child["mrr_peak"], child["seats_transferred_out"]) == (0, 0, 20)
+        assert (payer["seats_peak"], payer["mrr_peak"], payer["seats_transferred_in"]) == (0, 0, 20)
+
+
+@pytest.mark.parametrize(("starts", "moved"), [("2026-06-02", 0), ("2026-06-03", 20)])
+def test_what_moved_on_the_day_of_the_baseline_is_part_of_it(starts: str, moved: int) -> None:
+    four_weeks = Settings.model_validate({"contraction": {"days": 28}})
+    with build_world(_joint_plan(starts, 50, 100), AS_OF, settings=four_weeks) as connection:
+        assert one(connection, "at_risk", org_id="child")["seats_transferred_out"] == moved
+        assert one(connection, "at_risk", org_id="payer")["seats_transferred_in"] == moved
+
+
+def test_without_share_and_floor_the_smallest_loss_counts_and_none_does_not() -> None:
+    world = {
+        "organisations": organisations("steady", "seat", "cents", "grown"),
+        "subscription_versions": [
+            *subscription("s1", "steady", [("2025-01-01", 5, 100)]),
+            *subscription("s2", "seat", [("2025-01-01", 1, 100), ("2026-06-20", 0, 100)]),
+            *subscription("s3", "cents", [("2025-01-01", 5, "0.50"), ("2026-06-20", 5, "0.10")]),
+            *subscription("s4", "grown", [("2025-01-01", 5, 100), ("2026-06-20", 6, 120)]),
+        ],
+    }
+    none = {"seats_pct": 0, "seats_min": 0, "mrr_pct": 0, "mrr_min": 0}
+    with build_world(world, AS_OF, settings=Settings.model_validate({"contraction": none})) as connection:
+        assert {row["org_id"]: row["reasons"] for row in rows(connection, "at_risk")} == {
+            "seat": ["seat_contraction"],
+            "cents": ["mrr_contraction"],
+        }

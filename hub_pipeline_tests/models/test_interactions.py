@@ -313,3 +313,27 @@ def test_every_row_says_why_and_the_order_of_the_input_rows_does_not_matter() ->
     again = build_world(world, AS_OF)
     for mart in ("interactions", "interactions_by_org", "unattributed_interactions"):
         assert rows(again, mart) == rows(_built(), mart)
+
+
+@pytest.mark.parametrize(
+    ("kind", "unmet"), [("email", False), ("call", False), ("meeting", False), ("note", True)]
+)
+def test_each_kind_of_talk_meets_a_contact_and_one_without_a_contact_meets_nobody(
+    kind: str, unmet: bool
+) -> None:
+    conversation, part = _talk("new")
+    spoken = _engagement("new", "csm", "2026-06-01", type=kind)
+    world = {
+        "users": [{"user_id": "csm", "role": "csm", "is_active": True}],
+        "organisations": organisations("big"),
+        "subscription_versions": subscription("s", "big", [("2025-01-01", 100, 5000)], plan="enterprise"),
+        "contacts": [{"contact_id": "c-new"}],
+        "contact_orgs": [_member("new")],
+        "conversations": [conversation],
+        "conversation_parts": [part],
+        "engagements": [spoken, spoken | {"engagement_id": "e-none", "contact_id": None, "org_id": "big"}],
+    }
+    with build_world(world, AS_OF) as connection:
+        assert one(connection, "interactions", conversation_id="k-new")["is_unmet_contact"] is unmet
+        met = connection.execute("SELECT contact_id FROM intermediate.met_contacts").fetchall()
+        assert met == ([] if unmet else [("c-new",)])

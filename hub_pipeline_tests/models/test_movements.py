@@ -149,3 +149,40 @@ def test_the_checks_of_the_waterfall_hold_and_notice_a_cent(june: duckdb.DuckDBP
     failed = {r.name for r in checked(june, "mrr_waterfall", day) if not r.passed}
     june.execute("ROLLBACK")
     assert failed == {"adds_up", "closes_with_the_organisations"}
+
+
+def test_the_rate_recorded_last_for_a_day_holds_and_the_reporting_currency_has_none() -> None:
+    world: World = {
+        "organisations": organisations("euro", "dollar"),
+        "fx_rates": [
+            {"currency": "EUR", "rate": "1.00", "valid_from": "2025-01-01"},
+            {
+                "currency": "EUR",
+                "rate": "9.00",
+                "valid_from": "2026-06-15",
+                "recorded_at": "2026-06-16T00:00:00Z",
+            },
+            {
+                "currency": "EUR",
+                "rate": "1.20",
+                "valid_from": "2026-06-15",
+                "recorded_at": "2026-06-17T00:00:00Z",
+            },
+            {
+                "currency": "EUR",
+                "rate": "5.00",
+                "valid_from": "2026-06-15",
+                "recorded_at": "2026-06-16T12:00:00Z",
+            },
+            {"currency": "USD", "rate": "3.00", "valid_from": "2025-01-01"},
+            {"currency": "USD", "rate": "4.00", "valid_from": "2026-06-15"},
+        ],
+        "subscription_versions": [
+            *subscription("s_eu", "euro", [("2025-01-01", 5, 100)], currency="EUR"),
+            *subscription("s_us", "dollar", [("2025-01-01", 5, 100)]),
+        ],
+    }
+    with build_world(world, AS_OF) as connection:
+        assert said(connection, "mrr_movements", "account_id") == {("euro", "fx"): Decimal("20.00")}
+        mrr = {row["org_id"]: row["mrr"] for row in rows(connection, "organisation_daily")}
+        assert mrr == {"euro": Decimal("120.00"), "dollar": Decimal("100.00")}

@@ -12,7 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hub_pipeline.models import build, catalog
+from hub_pipeline.models import build, catalog, run_checks
+from hub_pipeline.models.checks import IMPLIED
+from hub_pipeline.models.engine import model_parameters
+from hub_pipeline.models.graph import Model
 from hub_pipeline_tests.models import oracle, oracle_people, oracle_renewals
 from hub_pipeline_tests.models.oracle_people import People
 from hub_pipeline_tests.models.oracle_renewals import RenewalOracle
@@ -148,25 +151,32 @@ def _keyed(mart: str, table: Sequence[Row]) -> dict[tuple[Any, ...], Row]:
 
 def _differences(one: Scenario) -> list[str]:
     """Each row in which SQL and oracle differ: which side has it, or the columns as (oracle, SQL)."""
-    company = WholeOracle(one.world, one.as_of, one.known_at, one.settings)
-    answers = {mart: getattr(company, mart)() for mart in MARTS}
-    found = []
+    answers = oracle_answers(one)
     with build_world(one.world, one.as_of.isoformat(), one.known_at.isoformat(), one.settings) as connection:
-        for mart, oracle_rows in answers.items():
-            ours, sql = _keyed(mart, oracle_rows), _keyed(mart, rows(connection, mart))
-            for key in sorted({*ours, *sql}, key=str):
-                if key not in sql:
-                    found.append(f"{mart} {key}: only the oracle has {ours[key]}")
-                elif key not in ours:
-                    found.append(f"{mart} {key}: only the SQL has {sql[key]}")
-                else:
-                    columns = {
-                        name: (value, sql[key][name])
-                        for name, value in ours[key].items()
-                        if value != sql[key][name]
-                    }
-                    if columns:
-                        found.append(f"{mart} {key}: (oracle, SQL) {columns}")
+        return [line for mart, table in answers.items() for line in mart_differences(connection, mart, table)]
+
+
+def oracle_answers(one: Scenario) -> dict[str, list[Row]]:
+    """What the oracle says of each mart it knows."""
+    company = WholeOracle(one.world, one.as_of, one.known_at, one.settings)
+    return {mart: getattr(company, mart)() for mart in MARTS}
+
+
+def mart_differences(connection: Any, mart: str, oracle_rows: Sequence[Row]) -> list[str]:
+    """Each row in which a mart and the oracle differ; the mutants are judged by it too."""
+    found = []
+    ours, sql = _keyed(mart, oracle_rows), _keyed(mart, rows(connection, mart))
+    for key in sorted({*ours, *sql}, key=str):
+        if key not in sql:
+            found.append(f"{mart} {key}: only the oracle has {ours[key]}")
+        elif key not in ours:
+            found.append(f"{mart} {key}: only the SQL has {sql[key]}")
+        else:
+            columns = {
+                name: (value, sql[key][name]) for name, value in ours[key].items() if value != sql[key][name]
+            }
+            if columns:
+                found.append(f"{mart} {key}: (oracle, SQL) {columns}")
     return found
 
 
@@ -177,7 +187,8 @@ def _assert_agreement(one: Scenario) -> None:
     )
 
 
-#: Day, zone, days of later knowledge and settings of the quick tests, and how many companies they are asked for.
+#: Day, zone, days of later knowledge and settings of the quick tests, and how many companies they are asked for; the
+#: mutants are judged on these worlds too.
 QUICK = (
     ("2026-03-29", "Europe/Berlin", 1, 0, 80),
     ("2028-02-29", "Africa/Cairo", 3, 1, 40),
@@ -196,6 +207,26 @@ def quick(variant: int) -> Scenario:
 @pytest.mark.parametrize("variant", range(len(QUICK)))
 def test_sql_and_oracle_agree_on_random_companies(variant: int) -> None:
     _assert_agreement(quick(variant))
+
+
+def broken_contracts(connection: Any, model: Model, one: Scenario) -> list[str]:
+    """What the contract implies about the rows of a table and does not hold; the mutants are judged by it too."""
+    results = run_checks(
+        connection,
+        model,
+        one.as_of,
+        one.known_at,
+        model_parameters(one.as_of, one.known_at, one.settings),
+    )
+    return [result.sentence() for result in results if result.name in IMPLIED and result.blocks]
+
+
+@pytest.mark.parametrize("variant", range(len(QUICK)))
+def test_the_rows_of_random_companies_keep_the_contracts(variant: int) -> None:
+    one = quick(variant)
+    with build_world(one.world, one.as_of.isoformat(), one.known_at.isoformat(), one.settings) as connection:
+        tables = catalog().layer("staging", "intermediate", "marts")
+        assert [line for model in tables for line in broken_contracts(connection, model, one)] == []
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ columns:
 WITH known AS (
     SELECT currency, valid_from, CAST(rate AS DECIMAL(30, 18)) AS rate
     FROM staging.fx_rates
-    WHERE recorded_at < $close_known_at AND currency <> $reporting_currency AND rate IS NOT NULL
+    WHERE recorded_at < $close_known_at AND currency <> $reporting_currency
     QUALIFY
         row_number() OVER (PARTITION BY currency, valid_from ORDER BY recorded_at DESC) = 1
 )
