@@ -509,7 +509,9 @@ def _forget_hashes(connection: duckdb.DuckDBPyConnection, rule: _Rule) -> None:
     )
     for table in ("listed", "retold", "contested"):
         of_table = f"t.table_name = {literal(rule.table)} AND t.source = e.source AND t.record = e.record"
-        connection.execute(f"DELETE FROM raw_billing.{table} AS t USING erased_records AS e WHERE {of_table} AND e.is_removed")
+        connection.execute(
+            f"DELETE FROM raw_billing.{table} AS t USING erased_records AS e WHERE {of_table} AND e.is_removed"
+        )
         word = "" if table == "contested" else ", word = hash(t.word, $salt)"
         connection.execute(
             f"UPDATE raw_billing.{table} AS t SET record = e.new_record{word} FROM erased_records AS e WHERE {of_table}",

@@ -59,7 +59,9 @@ def test_no_hash_of_an_erased_key_or_row_is_left_and_others_keep_theirs(billing:
     }
     others = {
         value
-        for row in billing.rows(f"SELECT hash(customer_id), _hash FROM raw_billing.customers WHERE customer_id = '{OTHER}'")
+        for row in billing.rows(
+            f"SELECT hash(customer_id), _hash FROM raw_billing.customers WHERE customer_id = '{OTHER}'"
+        )
         for value in row
     }
     assert theirs <= hashes(billing)

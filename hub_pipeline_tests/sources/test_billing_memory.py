@@ -50,7 +50,11 @@ def test_a_file_whose_rows_take_several_times_the_limit_is_loaded_within_it(tmp_
         )
         assert file.tell() > 60e6
     done = subprocess.run(
-        [sys.executable, "-c", _LOAD, str(tmp_path), LIMIT], capture_output=True, text=True, timeout=900, check=False
+        [sys.executable, "-c", _LOAD, str(tmp_path), LIMIT],
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     peak, total, accepted, inserted = (int(word) for word in done.stdout.split()[-4:])

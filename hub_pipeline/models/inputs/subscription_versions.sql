@@ -15,7 +15,8 @@ description: >
   without metered items; one live item without a price makes it unknown. Items that agree on an interval the models know
   keep it; others are converted to a year (52 weeks, 365 days). A cancellation at the end of the period ends with the item
   whose period ends first. An organisation of daily_seats has one subscription seats:<its id>, true at the end of each
-  counted day; a full file that leaves it out says 0. An involuntary end has the reason payment_failed. Test data
+  counted day; a full file of that day that leaves it out says 0. Of several counts of a day the one told last by its own
+  time holds, whatever the order in which files came; one that is withdrawn says what the count before it says. An involuntary end has the reason payment_failed. Test data
   (livemode false) is left out. Of two billing systems with one subscription id the later one has <source>:<id>.
   An organisation without a subscription in billing has hubspot:<id>, made of the properties of its HubSpot record that
   the settings map, with their history. Where billing covers an organisation, billing wins.
