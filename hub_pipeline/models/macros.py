@@ -23,6 +23,19 @@ CREATE OR REPLACE TEMPORARY MACRO converted(amount, rate) AS
             2
         ) AS DECIMAL(18,2)
     );
+CREATE OR REPLACE TEMPORARY MACRO converted_part(amount, rate, parts) AS
+    CAST(
+        sign(amount) * CAST(
+            (
+                CAST(
+                    floor(
+                        CAST(CAST(abs(amount) AS DECIMAL(28,2)) * 200 AS DECIMAL(19,0)) * CAST(floor(rate) AS DECIMAL(12,0))
+                        + CAST(CAST(abs(amount) AS DECIMAL(28,2)) * 200 AS DECIMAL(19,0)) * CAST(rate - floor(rate) AS DECIMAL(18,18))
+                    ) AS HUGEINT
+                ) + parts
+            ) // (2 * parts) AS BIGINT
+        ) * CAST(0.01 AS DECIMAL(3, 2)) AS DECIMAL(18, 2)
+    );
 CREATE OR REPLACE TEMPORARY MACRO counted(n, noun) AS
     CAST(n AS VARCHAR) || ' ' || noun || CASE WHEN abs(n) = 1 THEN '' ELSE 's' END;
 CREATE OR REPLACE TEMPORARY MACRO part_in_cents(amount, numerator, denominator) AS
@@ -63,6 +76,7 @@ def create_macros(connection: duckdb.DuckDBPyConnection) -> None:
     day b, NULL unless they are whole: b is on the day of the month of a, or at the end of a month that is shorter.
     ``converted(amount, rate)`` the amount in the reporting currency, rounded to cents once: exact with a rate of 12 digits
     and 18 decimals, because whole and fraction are multiplied apart (38 digits hold neither product together);
+    ``converted_part(amount, rate, n)`` the n-th part of it, likewise rounded to cents once;
     ``counted(n, noun)`` a number with its noun, '1 seat' or '2 seats'; NULL without a number. Views of schema hub cannot
     use them: whoever opens the published file does not have them.
     """

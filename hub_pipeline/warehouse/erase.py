@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -206,6 +207,7 @@ def erase(
         crash_point("erase.build")
         with ledger.transaction(connection, fence):
             for rule in _rules(connection, None, person):
+                _forget_hashes(connection, rule)
                 removed += rule.delete(connection)
                 changed += rule.update(connection)
             persons = max(len(person.contacts), 1)
@@ -441,12 +443,16 @@ class _Rule:
     Attributes:
         name: quoted, with its database.
         own: condition of the rows to remove; empty = none.
+        table: its bare name.
+        key: of what billing's records it holds versions, where raw_billing keeps hashes of them; empty = it does not.
         changes: column -> its new value.
         touched: condition of the rows in which a value changes.
     """
 
     name: str
     own: str = ""
+    table: str = ""
+    key: tuple[str, ...] = ()
     changes: dict[str, str] = field(default_factory=dict)
     touched: str = "false"
 
@@ -478,6 +484,42 @@ class _Rule:
         return f"SELECT {star} FROM {self.name}{where}"
 
 
+def _forget_hashes(connection: duckdb.DuckDBPyConnection, rule: _Rule) -> None:
+    """Take away what billing keeps of the rows that a rule is about to remove or change: hashes of key and content.
+
+    Whoever guesses an address could confirm it with the hash of a row that held it. So the hashes of these records are
+    hashed again with a number that nobody keeps: which of them are the same can still be told, of what they are not.
+    """
+    if not rule.key:
+        return
+    key = ", ".join(ident(column) for column in rule.key)
+    new_key = ", ".join(rule.changes.get(column, ident(column)) for column in rule.key)
+    own = f"coalesce({rule.own}, false)" if rule.own else "false"
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE erased_records AS SELECT source, hash({key}) AS record, "
+        f"any_value(hash({new_key})) AS new_record, bool_and({own}) AS is_removed "
+        f"FROM {rule.name} WHERE (source, hash({key})) IN "
+        f"(SELECT (source, hash({key})) FROM {rule.name} WHERE {own} OR {rule.touched}) GROUP BY ALL"
+    )
+    values = {"salt": secrets.token_hex(16)}
+    connection.execute(
+        f"UPDATE {rule.name} SET _hash = hash(_hash, $salt) "
+        f"WHERE (source, hash({key})) IN (SELECT (source, record) FROM erased_records)",
+        values,
+    )
+    for table in ("listed", "retold", "contested"):
+        of_table = f"t.table_name = {literal(rule.table)} AND t.source = e.source AND t.record = e.record"
+        connection.execute(
+            f"DELETE FROM raw_billing.{table} AS t USING erased_records AS e WHERE {of_table} AND e.is_removed"
+        )
+        word = "" if table == "contested" else ", word = hash(t.word, $salt)"
+        connection.execute(
+            f"UPDATE raw_billing.{table} AS t SET record = e.new_record{word} FROM erased_records AS e WHERE {of_table}",
+            values if word else {},
+        )
+    connection.execute("DROP TABLE erased_records")
+
+
 def _affected(connection: duckdb.DuckDBPyConnection, statement: str) -> int:
     row = connection.execute(statement).fetchone()
     return int(row[0]) if row else 0
@@ -485,14 +527,21 @@ def _affected(connection: duckdb.DuckDBPyConnection, statement: str) -> int:
 
 def _rules(connection: duckdb.DuckDBPyConnection, database: str | None, person: Person) -> list[_Rule]:
     rules = []
-    for (schema, table), columns in _tables(connection, database).items():
+    tables = _tables(connection, database)
+    keys = {}
+    if ("raw_billing", "record_keys") in tables and database is None:
+        keys = dict(connection.execute("SELECT table_name, key FROM raw_billing.record_keys").fetchall())
+    for (schema, table), columns in tables.items():
         if f"{schema}.{table}" not in _LEFT_ALONE:
-            rules.append(_rule(database, schema, table, columns, person))
+            rule = _rule(database, schema, table, columns, person)
+            if schema == "raw_billing" and "_hash" in columns:
+                rule.key = tuple(keys.get(table, ()))
+            rules.append(rule)
     return rules
 
 
 def _rule(database: str | None, schema: str, table: str, columns: dict[str, str], person: Person) -> _Rule:
-    rule = _Rule(qualified(schema, table, database))
+    rule = _Rule(qualified(schema, table, database), table=table)
     own = _own_rows(schema, table, columns)
     rule.own = " OR ".join(f"coalesce({one}, false)" for one in own)
     touched = []

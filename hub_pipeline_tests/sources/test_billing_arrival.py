@@ -6,6 +6,7 @@ The truth is worked out here from the rules of docs/billing_ledger.md, statement
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import pairwise
@@ -72,6 +73,18 @@ class Shape:
 
 
 CUSTOMERS = Shape("customers", "customer_id,name", "{record},n{content}", "name", True)
+PLANS = Shape(
+    "subscriptions", "subscription_id,customer_id,status,currency,started_at,plan", "{record},c1,active,USD,2026-01-01,n{content}",
+    "plan", True,
+)  # fmt: skip
+ITEMS = Shape(
+    "subscription_items", "subscription_item_id,subscription_id,seat_role,quantity,interval", "{record},s1,seat,{content},month",
+    "CAST(quantity AS INTEGER)", True,
+)  # fmt: skip
+INVOICES = Shape(
+    "invoices", "invoice_id,customer_id,status,currency,total_minor,created_at", "{record},c1,open,USD,{content},2026-01-01",
+    "total_minor", False,
+)  # fmt: skip
 ANSWERS = Shape("nps_responses", "response_id,responded_at,score", "{record},2026-01-01,{content}", "score", False)  # fmt: skip
 
 
@@ -176,13 +189,15 @@ def versions(shape: Shape, billing: BillingFolder) -> list[tuple[Any, ...]]:
 
 
 @st.composite
-def arrivals(draw: st.DrawFn, most: int) -> tuple[list[File], list[int], list[bool], list[int]]:
+def arrivals(
+    draw: st.DrawFn, most: int, records: tuple[str, ...] = RECORDS
+) -> tuple[list[File], list[int], list[bool], list[int]]:
     """Files that contradict each other in every way, the order in which they arrive, and which of them come again."""
     files = []
     for number in range(draw(st.integers(2, most))):
         kind = draw(st.sampled_from(["full", "full", "delta"]))
         lines: dict[tuple[str, datetime | None], Line] = {}
-        for record in RECORDS:
+        for record in records:
             for _ in range(draw(st.sampled_from([0, 1, 1, 1, 2]))):
                 hours = draw(st.none() | st.sampled_from(HOURS))
                 changed = (
@@ -211,7 +226,10 @@ def arrivals(draw: st.DrawFn, most: int) -> tuple[list[File], list[int], list[bo
 SLOW = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 
-@pytest.mark.parametrize("shape", [CUSTOMERS, ANSWERS], ids=lambda shape: shape.table)
+SHAPES = [CUSTOMERS, PLANS, ITEMS, INVOICES, ANSWERS]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.table)
 @given(arrivals(most=4))
 @settings(SLOW, max_examples=5, derandomize=True, phases=[Phase.generate])
 def test_files_that_contradict_each_other_say_the_same_in_whatever_order_they_arrive(
@@ -221,13 +239,96 @@ def test_files_that_contradict_each_other_say_the_same_in_whatever_order_they_ar
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", [CUSTOMERS, ANSWERS], ids=lambda shape: shape.table)
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.table)
 @given(arrivals(most=6))
-@settings(SLOW, max_examples=150)
+@settings(SLOW, max_examples=60)
 def test_any_files_say_the_same_in_whatever_order_they_arrive(
     shape: Shape, told: tuple[list[File], list[int], list[bool], list[int]]
 ) -> None:
     check(shape, *told)
+
+
+COUNTS = Shape("daily_seats", "organisation_ref,snapshot_date,seats", "{record},{content}", "seats", False)
+ORGANISATIONS = ("a", "b")
+#: Days that are counted, each by any file.
+COUNTED = tuple(FIRST + timedelta(days=n) for n in range(3))
+COUNT_KEYS = tuple(f"{org},{day}" for org in ORGANISATIONS for day in COUNTED)
+AT_LAST = datetime.max
+
+
+def true_seats(files: list[File], org: str) -> list[int]:
+    """Seats at the close of each counted day by the rules, everything known."""
+    listed = {line.record.split(",")[1] for file in files if file.kind == "full" for line in file.good}
+    named = {line.record for file in files for line in file.good}
+    seats, known, found = 0, False, []
+    for day in COUNTED:
+        count = truth(COUNTS, files, f"{org},{day}", AT_LAST)
+        if count is not None:
+            seats = int(count)
+        elif known and str(day) in listed:
+            seats = 0
+        known |= f"{org},{day}" in named
+        found.append(seats)
+    return found
+
+
+def seats_at(billing: BillingFolder, days: Sequence[date], known: datetime) -> dict[tuple[str, date], int]:
+    """(organisation, day) -> seats at its close, by the rules of the canonical table, of what was recorded before."""
+    rows = billing.subscription_versions("org_id, effective_at, recorded_at, status, seats, ended_at")
+    found = {}
+    for org in ORGANISATIONS:
+        for day in days:
+            close = datetime.combine(day, datetime.min.time()) + timedelta(days=1)
+            held = [row for row in rows if row[0] == org and row[1] < close and row[2] < known]
+            newest = max(held, key=lambda row: (row[1], row[2]), default=None)
+            found[org, day] = int(newest[4] or 0) if newest is not None else 0
+    return found
+
+
+def check_counts(files: list[File], arrival: list[int], publishes: list[bool], again: list[int]) -> None:
+    """Counts of the same days from several files: what holds at last is the same, what was published stays."""
+    with tempfile.TemporaryDirectory() as data:
+        billing = BillingFolder(Path(data), guards={"max_shrink": "1"})
+        try:
+            as_of, published = FIRST, {}
+            for n, publish in zip(arrival, publishes, strict=True):
+                file = files[n]
+                billing.put(f"daily_seats__{file.day}__{file.kind}__{file.number:03}.csv", text(COUNTS, file))
+                billing.run(as_of=as_of, publish=publish)
+                if publish:
+                    close = datetime.combine(as_of, datetime.min.time()) + timedelta(days=1)
+                    days = [day for day in COUNTED if day <= as_of]
+                    published[close] = seats_at(billing, days, close)
+                    as_of += timedelta(days=1)
+            for n in again:
+                file = files[n]
+                billing.put(f"daily_seats__{file.day}__{file.kind}__{900 + n}.csv", text(COUNTS, file))
+            billing.run(as_of=as_of)
+            seats = seats_at(billing, COUNTED, datetime.max)
+            for org in ORGANISATIONS:
+                assert [seats[org, day] for day in COUNTED] == true_seats(files, org), org
+            for close, then in published.items():
+                days = [day for org, day in then if org == ORGANISATIONS[0]]
+                assert seats_at(billing, days, close) == then, f"what was published at {close}"
+        finally:
+            billing.close()
+
+
+@given(arrivals(most=3, records=COUNT_KEYS))
+@settings(SLOW, max_examples=5, derandomize=True, phases=[Phase.generate])
+def test_recounts_of_a_day_say_the_same_in_whatever_order_they_arrive(
+    told: tuple[list[File], list[int], list[bool], list[int]],
+) -> None:
+    check_counts(*told)
+
+
+@pytest.mark.slow
+@given(arrivals(most=5, records=COUNT_KEYS))
+@settings(SLOW, max_examples=120)
+def test_any_recounts_say_the_same_in_whatever_order_they_arrive_and_leave_published_days_alone(
+    told: tuple[list[File], list[int], list[bool], list[int]],
+) -> None:
+    check_counts(*told)
 
 
 def put_lists(billing: BillingFolder, sizes: list[int], arrival: list[int], accept_shrink: bool) -> None:

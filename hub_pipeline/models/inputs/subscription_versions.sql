@@ -15,7 +15,8 @@ description: >
   without metered items; one live item without a price makes it unknown. Items that agree on an interval the models know
   keep it; others are converted to a year (52 weeks, 365 days). A cancellation at the end of the period ends with the item
   whose period ends first. An organisation of daily_seats has one subscription seats:<its id>, true at the end of each
-  counted day; a full file that leaves it out says 0. An involuntary end has the reason payment_failed. Test data
+  counted day; a full file of that day that leaves it out says 0. Of several counts of a day the one told last by its own
+  time holds, whatever the order in which files came; one that is withdrawn says what the count before it says. An involuntary end has the reason payment_failed. Test data
   (livemode false) is left out. Of two billing systems with one subscription id the later one has <source>:<id>.
   An organisation without a subscription in billing has hubspot:<id>, made of the properties of its HubSpot record that
   the settings map, with their history. Where billing covers an organisation, billing wins.
@@ -86,59 +87,136 @@ checks:
 -- The counts of a team that only counts: one subscription and one item for each organisation, true at the end of a day.
 WITH counts AS (
   SELECT
-    source, organisation_ref, snapshot_date, status, plan, currency, mrr_minor, renewal_date, cancel_at,
-    CASE WHEN _deleted_at IS NULL THEN seats END AS seats,
+    source, organisation_ref, snapshot_date, seats, status, plan, currency, mrr_minor, renewal_date, cancel_at,
     close_of(snapshot_date, $reporting_tz) - INTERVAL 1 MICROSECOND AS counted_at,
     greatest(close_of(snapshot_date, $reporting_tz) - INTERVAL 1 MICROSECOND, updated_at, _floor) AS recorded_at,
-    _precedence, _line
+    _deleted_at IS NOT NULL AS is_withdrawn, _changed_at, _recorded_at, _precedence, _line
   FROM raw_billing.daily_seats
 ),
 
--- A full file lists all organisations of a day: one that it leaves out has no seats from then on.
-counted_days AS (
+counted AS (
   SELECT
-    c.source, c.snapshot_date, min(c.counted_at) AS counted_at, min(c.recorded_at) AS recorded_at,
-    min(c._precedence) AS _precedence
-  FROM counts AS c
-  JOIN (
-    SELECT DISTINCT source, _precedence FROM raw_billing.lists WHERE table_name = 'daily_seats'
-  ) AS l ON l.source = c.source AND l._precedence = replace(c._precedence, '+', '')
-  GROUP BY c.source, c.snapshot_date
+    source, organisation_ref, snapshot_date, min(recorded_at) AS recorded_at, bool_or(is_withdrawn) AS is_ever_withdrawn
+  FROM counts
+  GROUP BY source, organisation_ref, snapshot_date
+),
+
+days AS (
+  SELECT source, snapshot_date, min(counted_at) AS counted_at, min(recorded_at) AS recorded_at
+  FROM counts
+  GROUP BY source, snapshot_date
+),
+
+-- A full file lists all organisations of a day: one that it leaves out has no seats from then on.
+full_days AS (
+  SELECT d.source, d.snapshot_date, d.counted_at, greatest(d.recorded_at, f.known_from) AS recorded_at
+  FROM days AS d
+  JOIN raw_billing.daily_seats_listed AS f ON f.source = d.source AND f.snapshot_date = d.snapshot_date
+),
+
+-- Each full day with the last one before it that was known no later.
+full_spans AS (
+  SELECT d.source, d.snapshot_date, d.counted_at, d.recorded_at, max(e.snapshot_date) AS previous_date
+  FROM full_days AS d
+  LEFT JOIN full_days AS e
+    ON e.source = d.source AND e.snapshot_date < d.snapshot_date AND e.recorded_at <= d.recorded_at
+  GROUP BY d.source, d.snapshot_date, d.counted_at, d.recorded_at
 ),
 
 left_out AS (
-  SELECT d.source, c.organisation_ref, d.snapshot_date, d.counted_at, greatest(d.recorded_at, c.recorded_at) AS recorded_at, d._precedence
-  FROM (SELECT source, organisation_ref, snapshot_date, min(recorded_at) AS recorded_at FROM counts GROUP BY ALL) AS c
-  JOIN (
-    SELECT n.source, n.snapshot_date AS after_date, min(d.snapshot_date) AS snapshot_date
-    FROM (SELECT DISTINCT source, snapshot_date FROM counts) AS n
-    JOIN counted_days AS d ON d.source = n.source AND d.snapshot_date > n.snapshot_date
-    GROUP BY n.source, n.snapshot_date
-  ) AS f ON f.source = c.source AND f.after_date = c.snapshot_date
-  JOIN counted_days AS d ON d.source = f.source AND d.snapshot_date = f.snapshot_date
-  WHERE NOT EXISTS (
-    SELECT 1 FROM counts AS o
-    WHERE o.source = d.source AND o.organisation_ref = c.organisation_ref AND o.snapshot_date = d.snapshot_date
-      AND o.recorded_at <= d.recorded_at
-  )
+  SELECT l.source, l.organisation_ref, l.snapshot_date, l.counted_at, l.recorded_at
+  FROM (
+    SELECT
+      c.source, c.organisation_ref, f.snapshot_date, f.counted_at, min(greatest(f.recorded_at, c.recorded_at)) AS recorded_at
+    FROM counted AS c
+    JOIN (
+      SELECT n.source, n.snapshot_date AS after_date, s.snapshot_date, s.counted_at, s.recorded_at
+      FROM days AS n
+      JOIN full_spans AS s
+        ON s.source = n.source AND s.snapshot_date > n.snapshot_date
+        AND (s.previous_date IS NULL OR s.previous_date <= n.snapshot_date)
+    ) AS f ON f.source = c.source AND f.after_date = c.snapshot_date
+    GROUP BY c.source, c.organisation_ref, f.snapshot_date, f.counted_at
+  ) AS l
+  LEFT JOIN counted AS c
+    ON c.source = l.source AND c.organisation_ref = l.organisation_ref AND c.snapshot_date = l.snapshot_date
+  WHERE c.recorded_at IS NULL OR c.recorded_at > l.recorded_at OR c.is_ever_withdrawn
 ),
 
--- A count that was withdrawn says what the count before it said.
-all_counts AS (
+seat_words AS (
   SELECT
-    source, organisation_ref, counted_at, recorded_at, status, plan, currency, mrr_minor, renewal_date, cancel_at,
-    coalesce(seats, last_value(seats IGNORE NULLS) OVER earlier, 0) AS seats,
-    min(counted_at) OVER (PARTITION BY source, organisation_ref) AS started_at,
-    _precedence, _line
+    source, organisation_ref, snapshot_date, seats, status, plan, currency, mrr_minor, renewal_date, cancel_at, counted_at,
+    recorded_at, is_withdrawn, _changed_at, _recorded_at, _precedence, _line, false AS is_left_out
+  FROM counts
+  UNION ALL
+  SELECT
+    source, organisation_ref, snapshot_date, 0, 'active', NULL, NULL, 0, NULL, NULL, counted_at,
+    recorded_at, false, NULL, NULL, '', 0, true
+  FROM left_out
+),
+
+-- What was known of a day at each instant at which something new was known of it: the newest count, whatever the order
+-- in which the files came.
+seat_states AS (
+  SELECT
+    source, organisation_ref, snapshot_date, counted_at, known_at AS recorded_at,
+    lead(known_at) OVER (PARTITION BY source, organisation_ref, snapshot_date ORDER BY known_at) AS known_to,
+    is_withdrawn AND NOT is_zero AS is_withdrawn,
+    CASE WHEN is_zero THEN 0 ELSE seats END AS seats,
+    CASE WHEN is_zero THEN 'active' ELSE status END AS status,
+    CASE WHEN NOT is_zero THEN plan END AS plan,
+    CASE WHEN NOT is_zero THEN currency END AS currency,
+    CASE WHEN is_zero THEN 0 ELSE mrr_minor END AS mrr_minor,
+    CASE WHEN NOT is_zero THEN renewal_date END AS renewal_date,
+    CASE WHEN NOT is_zero THEN cancel_at END AS cancel_at
   FROM (
-    SELECT source, organisation_ref, counted_at, recorded_at, status, plan, currency, mrr_minor, renewal_date, cancel_at, seats, _precedence, _line
-    FROM counts
-    UNION ALL
-    SELECT source, organisation_ref, counted_at, recorded_at, 'active', NULL, NULL, 0, NULL, NULL, 0, _precedence, 0 FROM left_out
-  ) AS both_kinds
-  WINDOW earlier AS (
-    PARTITION BY source, organisation_ref ORDER BY counted_at, recorded_at ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-  )
+    SELECT
+      i.recorded_at AS known_at, w.*,
+      w.is_withdrawn AND bool_or(w.is_left_out) OVER (
+        PARTITION BY w.source, w.organisation_ref, w.snapshot_date, i.recorded_at
+      ) AS is_zero
+    FROM (SELECT DISTINCT source, organisation_ref, snapshot_date, recorded_at FROM seat_words) AS i
+    JOIN seat_words AS w
+      ON w.source = i.source AND w.organisation_ref = i.organisation_ref AND w.snapshot_date = i.snapshot_date
+      AND w.recorded_at <= i.recorded_at
+    QUALIFY row_number() OVER (
+      PARTITION BY w.source, w.organisation_ref, w.snapshot_date, i.recorded_at
+      ORDER BY
+        w.is_left_out, w._changed_at DESC, w._recorded_at DESC,
+        (w.is_withdrawn AND NOT w._precedence LIKE '%+') DESC, w._precedence DESC, w._line DESC
+    ) = 1
+  ) AS newest
+),
+
+-- A count that was withdrawn says what the count before it says, and again when something new is known of that.
+withdrawn AS (
+  SELECT source, organisation_ref, snapshot_date, counted_at, recorded_at
+  FROM seat_states
+  WHERE is_withdrawn
+  UNION
+  SELECT w.source, w.organisation_ref, w.snapshot_date, w.counted_at, s.recorded_at
+  FROM seat_states AS w
+  JOIN seat_states AS s
+    ON s.source = w.source AND s.organisation_ref = w.organisation_ref AND s.snapshot_date < w.snapshot_date
+    AND s.recorded_at > w.recorded_at AND (w.known_to IS NULL OR s.recorded_at < w.known_to)
+  WHERE w.is_withdrawn
+),
+
+all_counts AS (
+  SELECT source, organisation_ref, counted_at, recorded_at, seats, status, plan, currency, mrr_minor, renewal_date, cancel_at
+  FROM seat_states
+  WHERE NOT is_withdrawn
+  UNION ALL
+  SELECT
+    w.source, w.organisation_ref, w.counted_at, w.recorded_at, coalesce(s.seats, 0), coalesce(s.status, 'active'), s.plan,
+    s.currency, CASE WHEN s.source IS NULL THEN 0 ELSE s.mrr_minor END, s.renewal_date, s.cancel_at
+  FROM withdrawn AS w
+  LEFT JOIN seat_states AS s
+    ON s.source = w.source AND s.organisation_ref = w.organisation_ref AND s.snapshot_date < w.snapshot_date
+    AND s.recorded_at <= w.recorded_at AND (s.known_to IS NULL OR s.known_to > w.recorded_at) AND NOT s.is_withdrawn
+  QUALIFY row_number() OVER (
+    PARTITION BY w.source, w.organisation_ref, w.snapshot_date, w.recorded_at ORDER BY s.snapshot_date DESC NULLS LAST
+  ) = 1
 ),
 
 subscriptions AS (
@@ -159,11 +237,11 @@ subscriptions AS (
   WHERE livemode
   UNION ALL
   SELECT
-    source, 'seats:' || organisation_ref, organisation_ref, status, currency, plan, started_at, NULL, NULL,
+    source, 'seats:' || organisation_ref, organisation_ref, status, currency, plan, NULL, NULL, NULL,
     NULL, start_of(renewal_date, $reporting_tz), NULL, cancel_at, NULL,
     false, NULL, NULL, NULL, 'none',
     CASE WHEN status = 'canceled' THEN counted_at END,
-    counted_at, counted_at, recorded_at, false, _precedence, _line
+    counted_at, counted_at, recorded_at, false, '', 0
   FROM all_counts
 ),
 
@@ -181,7 +259,7 @@ items_told AS (
     source, 'seats:' || organisation_ref, 'seats:' || organisation_ref, NULL, NULL, NULL, 'seat',
     CAST(seats AS DECIMAL(18,6)),
     seats, NULL, mrr_minor, NULL, NULL, 'per_unit', 'licensed',
-    'month', 1, NULL, NULL, counted_at, counted_at, recorded_at, false, _precedence, _line
+    'month', 1, NULL, NULL, counted_at, counted_at, recorded_at, false, '', 0
   FROM all_counts
 ),
 

@@ -154,9 +154,7 @@ SELECT
     m.currency,
     m.amount,
     m.mrr_native,
-    CAST(
-        round(m.mrr_native * CASE WHEN m.currency = $reporting_currency THEN 1 ELSE f.rate END, 2) AS DECIMAL(18, 2)
-    ) AS mrr
+    CASE WHEN m.currency = $reporting_currency THEN m.mrr_native ELSE converted(m.mrr_native, f.rate) END AS mrr
 FROM monthly AS m
 LEFT JOIN subscriptions AS s ON s.subscription_id = m.subscription_id
 LEFT JOIN intermediate.organisation_identity AS i ON i.org_id = m.org_id

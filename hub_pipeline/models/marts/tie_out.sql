@@ -116,26 +116,32 @@ records AS (
     QUALIFY
         row_number() OVER (PARTITION BY org_id ORDER BY effective_at DESC, recorded_at DESC) = 1
 ),
+stated_native AS (
+    SELECT
+        org_id,
+        currency,
+        status NOT IN ('active', 'past_due') OR coalesce(end_at < $close_as_of, false) AS is_over,
+        part_in_cents(
+            amount,
+            CASE
+                WHEN billing_interval = 'week' THEN 52
+                WHEN billing_interval IN ('month', 'quarter', 'year', 'two_years') THEN 1
+            END,
+            CASE billing_interval
+                WHEN 'month' THEN 1 WHEN 'quarter' THEN 3 WHEN 'year' THEN 12 WHEN 'two_years' THEN 24 ELSE 12
+            END
+        ) AS mrr_native
+    FROM records
+),
 stated AS (
     SELECT
         coalesce(i.canonical_org_id, r.org_id) AS org_id,
         CASE
-            WHEN r.status NOT IN ('active', 'past_due') OR r.end_at < $close_as_of THEN 0
-            ELSE round(
-                part_in_cents(
-                    r.amount,
-                    CASE
-                        WHEN r.billing_interval = 'week' THEN 52
-                        WHEN r.billing_interval IN ('month', 'quarter', 'year', 'two_years') THEN 1
-                    END,
-                    CASE r.billing_interval
-                        WHEN 'month' THEN 1 WHEN 'quarter' THEN 3 WHEN 'year' THEN 12 WHEN 'two_years' THEN 24 ELSE 12
-                    END
-                ) * CASE WHEN r.currency = $reporting_currency THEN 1 ELSE f.rate END,
-                2
-            )
+            WHEN r.is_over THEN 0
+            WHEN r.currency = $reporting_currency THEN r.mrr_native
+            ELSE converted(r.mrr_native, f.rate)
         END AS mrr
-    FROM records AS r
+    FROM stated_native AS r
     LEFT JOIN intermediate.organisation_identity AS i ON i.org_id = r.org_id
     LEFT JOIN intermediate.fx_intervals AS f
         ON f.currency = r.currency AND f.from_on <= $as_of AND (f.to_on IS NULL OR f.to_on > $as_of)
@@ -163,13 +169,10 @@ renewals AS (
         r.mrr_at_stake,
         CASE
             WHEN r.in_scope AND r.status IN ('open', 'renewed') AND r.deal_amount > 0 AND r.mrr_at_stake IS NOT NULL
-                THEN CAST(
-                    round(
-                        r.deal_amount
-                        / CASE WHEN $renewal_deal_amount_basis = 'arr' THEN 12 ELSE 1 END
-                        * CASE WHEN r.deal_currency = $reporting_currency THEN 1 ELSE f.rate END,
-                        2
-                    ) AS DECIMAL(18, 2)
+                THEN converted_part(
+                    r.deal_amount,
+                    CASE WHEN r.deal_currency = $reporting_currency THEN 1 ELSE f.rate END,
+                    CASE WHEN $renewal_deal_amount_basis = 'arr' THEN 12 ELSE 1 END
                 )
         END AS deal_mrr
     FROM marts.renewal_pipeline AS r

@@ -60,9 +60,9 @@ COMMENT ON TABLE raw_billing.quarantine IS
 'Rows of billing files that were not believed: where they stand, what was written, every reason; resolved_by later_file
 or rule_change once that is settled. parent: the row was accepted, but what it belongs to never came.';
 CREATE TABLE IF NOT EXISTS raw_billing.lists (
-    table_name VARCHAR, source VARCHAR, extract_close TIMESTAMP, _precedence VARCHAR);
+    table_name VARCHAR, source VARCHAR, extract_close TIMESTAMP, _precedence VARCHAR, _floor TIMESTAMP);
 COMMENT ON TABLE raw_billing.lists IS
-'Full files that were loaded, by the precedence with which they are believed.';
+'Full files that were loaded, by the precedence with which they are believed; _floor of the load.';
 CREATE TABLE IF NOT EXISTS raw_billing.listed (
     table_name VARCHAR, source VARCHAR, record UBIGINT, _precedence VARCHAR, word UBIGINT, said VARCHAR);
 COMMENT ON TABLE raw_billing.listed IS
@@ -74,6 +74,9 @@ COMMENT ON TABLE raw_billing.retold IS 'Rows of deltas that an earlier loaded fi
 CREATE TABLE IF NOT EXISTS raw_billing.contested (
     table_name VARCHAR, source VARCHAR, record UBIGINT, changed_at TIMESTAMP);
 COMMENT ON TABLE raw_billing.contested IS 'Times of which files tell different rows of one record.';
+CREATE TABLE IF NOT EXISTS raw_billing.record_keys (table_name VARCHAR PRIMARY KEY, key VARCHAR[]);
+COMMENT ON TABLE raw_billing.record_keys IS
+'Columns whose hash is the record in raw_billing.listed, retold and contested, so that an erasure finds it.';
 CREATE TABLE IF NOT EXISTS raw_billing.currencies (currency VARCHAR PRIMARY KEY, exponent INTEGER);
 COMMENT ON TABLE raw_billing.currencies IS 'ISO 4217: decimals of each currency.';
 """
@@ -97,21 +100,45 @@ def ensure(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(f"INSERT OR IGNORE INTO raw_billing.currencies VALUES {codes}")
     for table in contract().values():
         _ensure_table(connection, table)
+        connection.execute(
+            "INSERT OR REPLACE INTO raw_billing.record_keys VALUES ($table, $key)",
+            {"table": table.name, "key": list(table.key)},
+        )
+        if table.counted_by:
+            _ensure_listed(connection, table, table.counted_by)
     ensure_identity(connection)
 
 
 def _refuse_older(connection: duckdb.DuckDBPyConnection) -> None:
     """Without the words of the full files loaded before, a late file would take every record for deleted."""
     found = connection.execute(
-        "SELECT list(table_name) FROM duckdb_tables() WHERE schema_name = 'raw_billing' AND table_name IN ('lists', 'listed')"
+        "SELECT bool_or(table_name = 'lists'), bool_or(table_name = 'listed'), bool_or(column_name = '_floor') "
+        "FROM duckdb_columns() WHERE schema_name = 'raw_billing' AND table_name IN ('lists', 'listed')"
     ).fetchone()
-    if found is None or found[0] != ["lists"]:
+    if found is None or not found[0] or all(found):
         return
     if connection.execute("SELECT 1 FROM raw_billing.lists LIMIT 1").fetchone() is not None:
         raise WarehouseError(
             "The build file holds billing extracts that an earlier version loaded without keeping what each full file "
             f"said. Nothing was changed. {ledger.REBUILD}"
         )
+
+
+def _ensure_listed(connection: duckdb.DuckDBPyConnection, table: Table, counted_by: str) -> None:
+    """A view of the days that full files list, whether or not what they say of a record is news."""
+    view = f"raw_billing.{ident(table.name + '_listed')}"
+    connection.execute(
+        f"CREATE OR REPLACE VIEW {view} AS SELECT r.source, r.{ident(counted_by)}, "
+        "min(coalesce(f._floor, TIMESTAMP '0001-01-01')) AS known_from "
+        f"FROM (SELECT DISTINCT source, {ident(counted_by)}, hash({idents(table.key)}) AS record "
+        f"FROM raw_billing.{ident(table.name)}) AS r JOIN raw_billing.listed AS l ON l.source = r.source "
+        f"AND l.record = r.record AND l.table_name = {literal(table.name)} AND l.said IN ('seen', 'timed') "
+        "JOIN raw_billing.lists AS f ON f.table_name = l.table_name AND f.source = l.source "
+        "AND f._precedence = l._precedence GROUP BY ALL"
+    )
+    connection.execute(
+        f"COMMENT ON VIEW {view} IS 'Days of {table.name} that a full file lists, and since when that is known.'"
+    )
 
 
 def _ensure_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:

@@ -153,7 +153,7 @@ class _Appending:
         else:
             self._compare_words(is_last)
         if not self._is_rest:
-            self._run("INSERT INTO raw_billing.lists VALUES ($table, $source, $close, $rank)")
+            self._run("INSERT INTO raw_billing.lists VALUES ($table, $source, $close, $rank, $floor)")
         if is_first:
             return
         # Records whose state at the end of the day is not what the file says of them.
