@@ -171,6 +171,7 @@ def object_names(source: str, settings: Settings) -> list[str]:
         "unmatched_customers",
         "subscription_names",
         "lists",
+        "daily_seats_listed",
         "quarantine",
         "currencies",
     ]
