@@ -15,6 +15,7 @@ from benchmarks.harness import Result, run
 
 HUBSPOT = (
     "hubspot",
+    "hubspot_engine",
     "hubspot_million",
     "hubspot_client",
     "hubspot_limited",

@@ -35,6 +35,11 @@ class Page(msgspec.Struct):
 
 
 def read(folder: Path, work: Path) -> None:
+    """Fetch, and make a table."""
+    table(fetch(folder, work), work)
+
+
+def fetch(folder: Path, work: Path) -> Path:
     """Ask for page after page over one connection; nothing is checked, landed durably or compared."""
     decoder = msgspec.json.Decoder(Page)
     address = (folder / "address").read_text()
@@ -49,7 +54,7 @@ def read(folder: Path, work: Path) -> None:
             if page.paging is None:
                 break
             after = f"&after={page.paging.next.after}"
-    table(lines, work)
+    return lines
 
 
 def search(folder: Path, work: Path) -> None:

@@ -28,8 +28,9 @@ from hub_pipeline.errors import WarehouseError
 from hub_pipeline.warehouse.crashpoints import crash_point
 
 #: A file is closed at about this many bytes of NDJSON: some 200,000 records, because DuckDB writes groups of 122,880
-#: rows straight into its file, and what is less first into its log.
-ROLL_BYTES = 256 * 1024 * 1024
+#: rows straight into its file, and what is less first into its log. It reads 32 MiB at a time; a few lines more than
+#: eight times that would be a row group of their own, and make the last checkpoint rewrite their neighbours.
+ROLL_BYTES = 248 * 1024 * 1024
 #: ... or when it has been open for so long, so that a killed run repeats little: at HubSpot's limit 60 MiB or so.
 ROLL_SECONDS = 30.0
 #: Written beside the files of a run when the list they are of was complete.

@@ -571,9 +571,10 @@ class RawLoader:
 
     def _note_seen(self, stream: RawStream, rows: str) -> None:
         table, keys = self._seen_table(stream), idents(stream.key)
-        self._connection.execute(
-            f"CREATE TEMP TABLE IF NOT EXISTS {ident(table)} AS SELECT {keys}, TRUE AS live FROM {rows} LIMIT 0"
-        )
+        # Never as an empty SELECT: DuckDB 2.0.0 loses what the same transaction then inserts into such a table, once it
+        # is more than a row group.
+        columns = ", ".join(f"{ident(key)} {stream.columns[key]}" for key in stream.key)
+        self._connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS {ident(table)} ({columns}, live BOOLEAN)")
         self._connection.execute(f"INSERT INTO temp.main.{ident(table)} SELECT {keys}, {LIVE} FROM {rows}")
 
     def _complete_seen(self, stream: RawStream, files: Iterable[LandedFile]) -> None:

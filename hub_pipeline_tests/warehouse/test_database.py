@@ -66,6 +66,19 @@ def test_a_session_is_utc_and_keeps_its_temporary_files_beside_the_build_file(tm
     assert settings == [("UTC", str(tmp_path / "build.duckdb.tmp"), "953.6 MiB")]
 
 
+def test_many_small_appends_do_not_leave_a_row_group_each(tmp_path: Path) -> None:
+    for number in range(20):
+        with Warehouse.in_folder(tmp_path).connect() as connection:
+            connection.execute("CREATE TABLE IF NOT EXISTS small (n BIGINT)")
+            connection.execute("INSERT INTO small SELECT range FROM range($many)", {"many": 200 + number})
+    with Warehouse.in_folder(tmp_path).connect_read_only() as connection:
+        groups, rows = connection.execute(
+            "SELECT count(DISTINCT row_group_id), (SELECT count(*) FROM small) FROM pragma_storage_info('small')"
+        ).fetchall()[0]
+    assert rows == sum(range(200, 220))
+    assert groups <= 5
+
+
 def test_no_more_than_four_gigabytes_are_used_by_default() -> None:
     assert 0 < int(default_memory_limit().removesuffix("B")) <= 4 * 1024**3
 

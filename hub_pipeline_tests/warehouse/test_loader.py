@@ -261,6 +261,19 @@ def test_an_empty_list_is_refused_where_records_were_known(tmp_path: Path) -> No
         two.take(COMPANIES, [])
 
 
+def test_a_list_in_large_files_counts_as_seen_whole(tmp_path: Path) -> None:
+    """DuckDB lost every key when a file held more than a row group of its records (122,880) and was compared."""
+    with run(tmp_path) as one:
+        one.take(COMPANIES, [company("1"), company("gone"), *(company(str(n)) for n in range(2, 9))])
+    many = [company(str(n)) for n in range(1, 130_001)]
+    with run(tmp_path) as one:
+        files = [one.land(COMPANIES, many, "0"), one.land(COMPANIES, [company("0")], "1")]
+        assert [one.loader.load_file(COMPANIES, file) for file in files] == [130_000 - 8, 1]
+        result = StreamResult("hubspot", "companies", "complete", len(many) + 1)
+        assert one.loader.finish_stream(COMPANIES, files, result, 0.2).deleted == 1
+        assert one.rows(f"SELECT id FROM ({CURRENT}) WHERE _deleted_at IS NOT NULL") == [("gone",)]
+
+
 def test_an_incomplete_stream_deletes_nothing(tmp_path: Path) -> None:
     with run(tmp_path) as one:
         one.take(COMPANIES, [company("1"), company("2")])
