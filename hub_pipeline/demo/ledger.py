@@ -488,7 +488,8 @@ def _upsells(ledger: Ledger, day: date) -> list[dict[str, Any]]:
             add(f"utilisation:{org.id}", "utilisation", org, [org.id])
         if pending and Decimal(pending) > 0:
             add(f"true_up:{org.id}", "true_up", org, [org.id])
-        if org.id in paid and mrr[org.id] > 500 and _largest(ledger, paid[org.id], day).interval == "month":
+        biggest = _largest(ledger, paid[org.id], day) if org.id in paid else None
+        if biggest and mrr[org.id] > 500 and biggest.interval == "month" and not biggest.is_long:
             add(f"annual:{org.id}", "annual", org, [org.id])
     by_parent: dict[str, list[str]] = defaultdict(list)
     by_domain: dict[str, list[str]] = defaultdict(list)
