@@ -231,7 +231,7 @@ SHAPES = [CUSTOMERS, PLANS, ITEMS, INVOICES, ANSWERS]
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.table)
 @given(arrivals(most=4))
-@settings(SLOW, max_examples=5, derandomize=True, phases=[Phase.generate])
+@settings(SLOW, max_examples=3, derandomize=True, phases=[Phase.generate])
 def test_files_that_contradict_each_other_say_the_same_in_whatever_order_they_arrive(
     shape: Shape, told: tuple[list[File], list[int], list[bool], list[int]]
 ) -> None:
@@ -315,7 +315,7 @@ def check_counts(files: list[File], arrival: list[int], publishes: list[bool], a
 
 
 @given(arrivals(most=3, records=COUNT_KEYS))
-@settings(SLOW, max_examples=5, derandomize=True, phases=[Phase.generate])
+@settings(SLOW, max_examples=3, derandomize=True, phases=[Phase.generate])
 def test_recounts_of_a_day_say_the_same_in_whatever_order_they_arrive(
     told: tuple[list[File], list[int], list[bool], list[int]],
 ) -> None:
@@ -357,7 +357,7 @@ def listed(billing: BillingFolder, days: int) -> list[int]:
         lambda sizes: st.tuples(st.just(sizes), st.permutations(range(len(sizes))))
     )
 )
-@settings(SLOW, max_examples=5, derandomize=True, phases=[Phase.generate])
+@settings(SLOW, max_examples=3, derandomize=True, phases=[Phase.generate])
 def test_full_files_that_shrink_little_by_little_are_all_believed_in_whatever_order_they_arrive(
     told: tuple[list[int], list[int]],
 ) -> None:
@@ -377,7 +377,7 @@ def test_full_files_that_shrink_little_by_little_are_all_believed_in_whatever_or
         lambda sizes: st.tuples(st.just(sizes), st.permutations(range(len(sizes))))
     )
 )
-@settings(SLOW, max_examples=5, derandomize=True, phases=[Phase.generate])
+@settings(SLOW, max_examples=3, derandomize=True, phases=[Phase.generate])
 def test_full_files_that_shrink_too_much_delete_little_in_any_order_and_say_the_same_once_accepted(
     told: tuple[list[int], list[int]],
 ) -> None:
