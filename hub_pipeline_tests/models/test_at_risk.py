@@ -156,6 +156,10 @@ def test_a_payer_that_took_over_a_child_without_growing_has_contracted_by_itself
         Decimal("0.4"),
     )
     assert (row["mrr_transferred_in"], row["mrr_drop"]) == (Decimal("800.00"), Decimal("800.00"))
+    assert row["why"] == (
+        "100 seats on 2026-04-01, 100 now: -40 (40.0 %), without joint plans (40 in, 0 out); "
+        "2000.00 MRR on 2026-04-01, 2000.00 now: -800.00 (40.0 %), without joint plans (800.00 in, 0.00 out)."
+    )
 
 
 def test_contraction_is_measured_at_one_exchange_rate(contraction: duckdb.DuckDBPyConnection) -> None:

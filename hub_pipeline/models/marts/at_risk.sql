@@ -269,6 +269,13 @@ SELECT
                     || ' ('
                     || CAST(CAST(100.0 * CAST(f.seat_drop AS DOUBLE) / f.seats_baseline AS DECIMAL(18, 1)) AS VARCHAR)
                     || ' %)'
+                    || CASE
+                        WHEN f.seats_in <> 0 OR f.seats_out <> 0
+                            THEN
+                                ', without joint plans (' || CAST(f.seats_in AS VARCHAR) || ' in, '
+                                || CAST(f.seats_out AS VARCHAR) || ' out)'
+                        ELSE ''
+                    END
         END,
         CASE
             WHEN f.is_mrr_contraction
@@ -279,6 +286,14 @@ SELECT
                     || CAST(CAST(f.mrr_drop AS DECIMAL(18, 2)) AS VARCHAR) || ' ('
                     || CAST(CAST(100.0 * CAST(f.mrr_drop AS DOUBLE) / f.mrr_baseline AS DECIMAL(18, 1)) AS VARCHAR)
                     || ' %)'
+                    || CASE
+                        WHEN f.mrr_in <> 0 OR f.mrr_out <> 0
+                            THEN
+                                ', without joint plans ('
+                                || CAST(CAST(f.mrr_in AS DECIMAL(18, 2)) AS VARCHAR) || ' in, '
+                                || CAST(CAST(f.mrr_out AS DECIMAL(18, 2)) AS VARCHAR) || ' out)'
+                        ELSE ''
+                    END
         END,
         CASE
             WHEN f.people > 0
