@@ -369,8 +369,14 @@ class StripeAccount:
         self._change(self._get(subscription), lambda s: s.update(change))
 
     def set_status(self, subscription: str, status: str) -> None:
-        """Give it another status, such as past_due, unpaid or paused."""
-        self._change(self._get(subscription), lambda s: s.update(status=status))
+        """Give it another status, such as past_due, unpaid or paused; a trial ends with it, as ``trial_end=now`` ends one."""
+
+        def give(s: dict[str, Any]) -> None:
+            if s["status"] == "trialing":
+                self._end_trial(s)
+            s["status"] = status
+
+        self._change(self._get(subscription), give)
 
     def pause_collection(self, subscription: str, behavior: str = "void", days: int | None = None) -> None:
         """Send no invoices; the service runs on."""
@@ -452,14 +458,15 @@ class StripeAccount:
         self._change(s, lambda x: x.update(ended), "deleted")
 
     def _convert(self, s: dict[str, Any]) -> None:
-        def begin(x: dict[str, Any]) -> None:
-            x["status"] = "active"
-            for item in x["items"]:
-                item.update(self._item(x["id"], item["price"]["id"], item.get("quantity")) | {
-                    key: item[key] for key in ("id", "created", "discounts", "metadata")
-                })  # fmt: skip
+        self._change(s, self._end_trial)
 
-        self._change(s, begin)
+    def _end_trial(self, s: dict[str, Any]) -> None:
+        """The paid terms begin now: a trial's end is never in the future of a subscription that is in none."""
+        s.update(status="active", trial_end=self._stamp)
+        for item in s["items"]:
+            item.update(self._item(s["id"], item["price"]["id"], item.get("quantity")) | {
+                key: item[key] for key in ("id", "created", "discounts", "metadata")
+            })  # fmt: skip
 
     def _renew(self, s: dict[str, Any]) -> None:
         def next_term(x: dict[str, Any]) -> None:

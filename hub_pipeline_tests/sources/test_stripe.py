@@ -232,6 +232,48 @@ def test_more_than_ten_items_are_read_in_full(stories: Stories) -> None:
     assert current == [(Decimal(599), 119)]
 
 
+def test_an_item_that_no_event_carries_counts_on_the_day_it_was_added_changed_and_removed(
+    house: StripeHouse,
+) -> None:
+    """Events carry ten items of a subscription; the others are known from the list of the night."""
+    account = house.account
+    price = account.add_price(account.add_product("Team"))
+    sub = account.subscribe(account.add_customer("Acme", "501"), [(price, 5)] * 10)
+    house.night(max_shrink=1.0)
+    account.add_item(sub, price, 36)
+    account.advance(3600)
+    account.set_quantity(sub, 20, position=10)
+    house.night(max_shrink=1.0)
+    account.set_quantity(sub, 7, position=10)
+    account.set_quantity(sub, 8, position=0)
+    house.night(max_shrink=1.0)
+    account.remove_item(sub, 10)
+    house.night(max_shrink=1.0)
+    days = days_between(FIRST, FIRST + timedelta(days=3))
+    truth = house.truth_on(*days)
+    assert [sum(truth[day].values()) for day in days] == [50, 70, 60, 53]
+    assert house.seats_on(*days) == truth
+
+
+def test_a_trial_that_is_ended_early_is_paid_from_that_moment_on(house: StripeHouse) -> None:
+    account = house.account
+    sub = team(account, trial_days=7)
+    house.night()
+    account.advance(3600)
+    ended = account.now.replace(tzinfo=None)
+    account.set_status(sub, "active")
+    house.night()
+    house.night()
+    assert house.rows("SELECT trial_end_at, status FROM raw_billing.subscriptions ORDER BY _changed_at") == [
+        (BEGIN + timedelta(days=7), "trialing"),
+        (ended, "active"),
+    ]
+    days = days_between(FIRST, FIRST + timedelta(days=2))
+    truth = house.truth_on(*days)
+    assert [sum(truth[day].values()) for day in days] == [0, 10, 10]
+    assert house.modelled_seats_on(*days) == truth
+
+
 def test_a_replaced_item_ends_where_the_new_one_begins(stories: Stories) -> None:
     changed = stories.moments["busy"]
     rows = stories.items("replaced", "_changed_at, quantity, is_deleted, deleted_at, interval")
