@@ -55,6 +55,27 @@ def test_what_a_full_file_leaves_out_was_deleted_at_the_close_of_its_day_and_may
     assert [in_force(billing, date(2026, 10, day)) for day in (1, 2, 3)] == [alive, {}, alive]
 
 
+def load_many(billing: BillingFolder, day: int) -> None:
+    """A full file of so many items without times that DuckDB hid its rows until a checkpoint: more than 122,880."""
+    many = 130_000
+    rows = (f"i{n},s{n},seat,{day},100,month,2026-01-01," for n in range(many))
+    billing.put(full(f"2026-10-0{day}", "subscription_items"), [ITEMS, *rows])
+    assert billing.run()["subscription_items"].inserted == many
+    assert billing.rows(
+        "SELECT quantity, count(DISTINCT subscription_item_id) FROM raw_billing.subscription_items_current GROUP BY ALL"
+    ) == [(day, many)]
+
+
+def test_a_first_file_of_more_than_a_row_group_is_there_at_once(billing: BillingFolder) -> None:
+    load_many(billing, 1)
+
+
+@pytest.mark.slow
+def test_a_full_file_that_changes_more_than_a_row_group_is_there_at_once(billing: BillingFolder) -> None:
+    load_many(billing, 1)
+    load_many(billing, 2)
+
+
 def test_a_full_file_that_shrinks_too_much_is_held_until_it_is_accepted(billing: BillingFolder) -> None:
     rows = [f"s{n},c1,active,USD,2026-01-01," for n in range(10)]
     billing.put(full("2026-10-01"), [SUBSCRIPTIONS, *rows])

@@ -208,16 +208,13 @@ def _mark_repeated(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
 def _list_unread(connection: duckdb.DuckDBPyConnection, table: Table, counts: Counts) -> None:
     key = idents(table.key)
     readable = " AND ".join(f"{ident(name)} IS NOT NULL" for name in table.key)
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE billing_unread AS SELECT {key} FROM billing_checked "
-        f"WHERE reasons IS NOT NULL AND {readable}"
-    )
-    if counts.quarantined == 0 or not table.absence_is_deletion:
-        return
-    # A line that cannot be split into fields still names its record; which field that is cannot be known.
-    written = "CASE WHEN starts_with(raw, chr(0)) THEN CAST(from_base64(split_part(raw, chr(0), 3)) AS VARCHAR) ELSE raw END"
-    connection.execute(
-        f"INSERT INTO billing_unread SELECT DISTINCT {key} FROM raw_billing.{ident(table.name)} "
-        f"WHERE CAST({ident(table.key[0])} AS VARCHAR) IN (SELECT unnest(regexp_split_to_array({written}, "
-        f"'[\",;|:{{}}\\t\\n]+')) FROM billing_lines WHERE broken IS NOT NULL)"
-    )
+    unread = [f"SELECT {key} FROM billing_checked WHERE reasons IS NOT NULL AND {readable}"]
+    if counts.quarantined and table.absence_is_deletion:
+        # A line that cannot be split into fields still names its record; which field that is cannot be known.
+        written = "CASE WHEN starts_with(raw, chr(0)) THEN CAST(from_base64(split_part(raw, chr(0), 3)) AS VARCHAR) ELSE raw END"
+        unread.append(
+            f"SELECT DISTINCT {key} FROM raw_billing.{ident(table.name)} "
+            f"WHERE CAST({ident(table.key[0])} AS VARCHAR) IN (SELECT unnest(regexp_split_to_array({written}, "
+            f"'[\",;|:{{}}\\t\\n]+')) FROM billing_lines WHERE broken IS NOT NULL)"
+        )
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE billing_unread AS {' UNION ALL '.join(unread)}")

@@ -14,6 +14,9 @@ are ordered by their precedence: the extract's date, full before delta, the file
 word on a record is stored as a version only where it is news, so ``raw_billing.listed`` keeps what each full file said
 of each record wherever that differs from the full file before it: enough to tell, when a file comes late, what is news
 behind it now. What then does not hold any more is corrected by a further version of the same instant, recorded now.
+
+Nothing here inserts what may be no rows: DuckDB 2.0.0 hides, until a checkpoint, what a transaction inserts into a table
+into which it has inserted no rows before, or which it has made as an empty SELECT, once that is more than a row group.
 """
 
 from __future__ import annotations
@@ -104,6 +107,8 @@ class _Appending:
         self._unsaid = literal("absent" if table.absence_is_deletion else "silent")
         self._deleted_at = "deleted_at" if "deleted_at" in table.columns else "NULL::TIMESTAMP"
         self._entered_at = "entered_at" if "entered_at" in table.columns else "NULL::TIMESTAMP"
+        self._touched: list[str] = []
+        """SELECTs of key, _record and since: the records that have to be looked at, and from when on."""
 
     def append(self) -> Appended:
         """Everything, in order."""
@@ -118,10 +123,6 @@ class _Appending:
         )
         if self._kind == "full" and not is_first:
             self._run(f"CREATE OR REPLACE TEMP TABLE billing_before AS {self._state()}")
-        self._run(
-            f"CREATE OR REPLACE TEMP TABLE billing_touched AS SELECT {self._key}, hash({self._key}) AS _record, "
-            "NULL::TIMESTAMP AS since FROM billing_accepted WHERE false"
-        )
         if self._kind == "full":
             self._list(is_first, is_last)
         inserted = self._tell(is_first, is_last)
@@ -135,21 +136,22 @@ class _Appending:
         newest = "QUALIFY row_number() OVER (PARTITION BY _record ORDER BY updated_at DESC NULLS FIRST) = 1"
         if not self._has("SELECT 1 FROM billing_accepted HAVING count(*) > count(DISTINCT _record)"):
             newest = ""
-        self._run(
-            f"CREATE OR REPLACE TEMP TABLE billing_words AS SELECT {self._key}, _record, _hash AS word, "
-            "CASE WHEN updated_at IS NULL THEN 'seen' ELSE 'timed' END AS said, "
+        words = (
+            f"SELECT {self._key}, _record, _hash AS word, CASE WHEN updated_at IS NULL THEN 'seen' ELSE 'timed' END AS said, "
             f"least(updated_at, $seen_at::TIMESTAMP) AS since FROM billing_accepted {newest}"
         )
         if not self._is_rest:
-            self._run(
-                f"INSERT INTO billing_words SELECT DISTINCT {self._key}, hash({self._key}), NULL::UBIGINT, 'silent', "
+            words = (
+                f"({words}) UNION ALL SELECT DISTINCT {self._key}, hash({self._key}), NULL::UBIGINT, 'silent', "
                 "$seen_at::TIMESTAMP FROM billing_unread AS u WHERE NOT EXISTS (SELECT 1 FROM billing_accepted AS a "
                 f"WHERE {self._same('a', 'u')})"
             )
+        self._run(f"CREATE OR REPLACE TEMP TABLE billing_words AS {words}")
         if is_first and is_last:
-            self._run(
-                "INSERT INTO raw_billing.listed SELECT $table, $source, _record, $rank, word, said FROM billing_words"
-            )
+            if self._has("SELECT 1 FROM billing_words"):
+                self._run(
+                    "INSERT INTO raw_billing.listed SELECT $table, $source, _record, $rank, word, said FROM billing_words"
+                )
         else:
             self._compare_words(is_last)
         if not self._is_rest:
@@ -157,15 +159,15 @@ class _Appending:
         if is_first:
             return
         # Records whose state at the end of the day is not what the file says of them.
-        self._run(
-            f"INSERT INTO billing_touched SELECT {idents(self._table.key, 'w.')}, w._record, $seen_at::TIMESTAMP "
+        self._touched.append(
+            f"SELECT {idents(self._table.key, 'w.')}, w._record, $seen_at::TIMESTAMP AS since "
             f"FROM billing_words AS w JOIN billing_before AS b ON {self._same('w', 'b')} "
             "WHERE CASE w.said WHEN 'seen' THEN b._hash <> w.word OR b._absent "
             "WHEN 'timed' THEN b._absent OR b._is_seen ELSE false END"
         )
         if self._table.absence_is_deletion and not self._is_rest:
-            self._run(
-                f"INSERT INTO billing_touched SELECT {self._key}, hash({self._key}), $seen_at::TIMESTAMP FROM billing_before AS b "
+            self._touched.append(
+                f"SELECT {self._key}, hash({self._key}) AS _record, $seen_at::TIMESTAMP AS since FROM billing_before AS b "
                 f"WHERE b._is_live AND NOT EXISTS (SELECT 1 FROM billing_words AS w WHERE {self._same('w', 'b')})"
             )
 
@@ -181,6 +183,8 @@ class _Appending:
             f"WHERE coalesce(w.said, {self._unsaid}) <> coalesce(n.was.said, {self._unsaid}) "
             "OR w.word IS DISTINCT FROM n.was.word"
         )
+        if not self._has("SELECT 1 FROM billing_heard"):
+            return
         self._run(
             "DELETE FROM raw_billing.listed WHERE table_name = $table AND source = $source AND _precedence = $rank "
             "AND record IN (SELECT _record FROM billing_heard)"
@@ -198,8 +202,8 @@ class _Appending:
             "(SELECT 1 FROM raw_billing.listed AS l WHERE l.table_name = $table AND l.source = $source "
             "AND l._precedence = n.rank AND l.record = h._record)"
         )
-        self._run(
-            f"INSERT INTO billing_touched SELECT {idents(self._table.key, 'w.')}, h._record, w.since FROM billing_heard AS h "
+        self._touched.append(
+            f"SELECT {idents(self._table.key, 'w.')}, h._record, w.since FROM billing_heard AS h "
             "JOIN billing_words AS w USING (_record)"
         )
 
@@ -226,10 +230,14 @@ class _Appending:
         )
         if not is_first:
             self._run(
-                "INSERT INTO raw_billing.contested SELECT $table, $source, _record, updated_at FROM billing_told AS a "
+                "CREATE OR REPLACE TEMP TABLE billing_contests AS SELECT _record, updated_at FROM billing_told AS a "
                 f"WHERE NOT is_told AND NOT is_plain AND EXISTS (SELECT 1 FROM {self._name} AS v WHERE v.source = a.source "
                 f"AND v._changed_at = a.updated_at AND v.updated_at = v._changed_at AND v._hash <> a._hash AND {self._same('v', 'a')})"
             )
+            if self._has("SELECT 1 FROM billing_contests"):
+                self._run(
+                    "INSERT INTO raw_billing.contested SELECT $table, $source, _record, updated_at FROM billing_contests"
+                )
             contested = (
                 "EXISTS (SELECT 1 FROM raw_billing.contested AS c WHERE c.table_name = $table AND c.source = $source "
                 "AND c.record = a._record AND c.changed_at = a.updated_at)"
@@ -237,11 +245,11 @@ class _Appending:
             again = (
                 "is_told" if self._kind == "delta" else f"is_told AND {contested}" if is_last else "is_told"
             )
-            self._run(
-                f"INSERT INTO billing_touched SELECT {self._key}, _record, updated_at FROM billing_told AS a "
+            self._touched.append(
+                f"SELECT {self._key}, _record, updated_at AS since FROM billing_told AS a "
                 f"WHERE NOT is_plain AND (NOT is_told OR {again})"
             )
-            if self._kind == "delta":
+            if self._kind == "delta" and self._has("SELECT 1 FROM billing_told WHERE is_told"):
                 self._run(
                     "INSERT INTO raw_billing.retold SELECT $table, $source, _record, $rank, _hash FROM billing_told WHERE is_told"
                 )
@@ -250,8 +258,8 @@ class _Appending:
             fresh = "true"
             if is_last and self._kind == "full":
                 fresh = f"NOT EXISTS (SELECT 1 FROM billing_before AS b WHERE {self._same('b', 'a')})"
-            self._run(
-                f"INSERT INTO billing_touched SELECT {self._key}, _record, $seen_at::TIMESTAMP FROM billing_seen AS a "
+            self._touched.append(
+                f"SELECT {self._key}, _record, $seen_at::TIMESTAMP AS since FROM billing_seen AS a "
                 f"WHERE NOT is_plain AND {fresh}"
             )
         deletion = self._deletion("$seen_at::TIMESTAMP")
@@ -269,12 +277,14 @@ class _Appending:
         Returns:
             Versions added, and those of them that say that a record is gone.
         """
-        if not self._has("SELECT 1 FROM billing_touched"):
+        if not self._touched:
             return 0, 0
         self._run(
             f"CREATE OR REPLACE TEMP TABLE billing_touched AS SELECT {self._key}, _record, min(since) AS since "
-            "FROM billing_touched GROUP BY ALL"
+            f"FROM ({' UNION ALL '.join(self._touched)}) AS t GROUP BY ALL"
         )
+        if not self._has("SELECT 1 FROM billing_touched"):
+            return 0, 0
         self._run(
             "CREATE OR REPLACE TEMP TABLE billing_history AS SELECT v.rowid AS _row, t._record, t.since, v._hash, v.updated_at, "
             "v._changed_at, v._recorded_at, v._deleted_at, v._absent, v._precedence, v._line, "
@@ -288,6 +298,8 @@ class _Appending:
         )
         self._run(f"CREATE OR REPLACE TEMP TABLE billing_due AS {_DUE}")
         due = self._run("SELECT count(*) FROM billing_due")
+        if due == 0:
+            return 0, 0
         gone = self._run("SELECT count(*) FROM billing_due WHERE absent")
         entered_at = f"CASE WHEN d.absent THEN NULL ELSE {self._entered_at} END"
         added = self._run(
@@ -321,6 +333,8 @@ class _Appending:
         )
 
     def _insert(self, rows: str, changed_at: str, deleted_at: str) -> int:
+        if not self._has(rows):
+            return 0
         return self._run(
             f"INSERT INTO {self._name} ({self._payload}, {idents(BOOKKEEPING)}) "
             f"SELECT {self._payload}, {changed_at}, greatest({changed_at}, {self._entered_at}, $floor::TIMESTAMP), {deleted_at}, false, "
