@@ -571,8 +571,8 @@ class RawLoader:
 
     def _note_seen(self, stream: RawStream, rows: str) -> None:
         table, keys = self._seen_table(stream), idents(stream.key)
-        # Never as an empty SELECT: DuckDB 2.0.0 loses what the same transaction then inserts into such a table, once it
-        # is more than a row group.
+        # Never as an empty SELECT: DuckDB 2.0.0 hides what the same transaction then inserts into such a table, once it
+        # is more than a row group; so it does after an INSERT of no rows.
         columns = ", ".join(f"{ident(key)} {stream.columns[key]}" for key in stream.key)
         self._connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS {ident(table)} ({columns}, live BOOLEAN)")
         self._connection.execute(f"INSERT INTO temp.main.{ident(table)} SELECT {keys}, {LIVE} FROM {rows}")
@@ -676,6 +676,15 @@ class RawLoader:
         columns = self._payload(name)
         payload = idents(columns)
         scope = f"WHERE object = {literal(stream.merges)}" if "object" in stream.columns else ""
+        # Nothing is inserted where there is none: DuckDB 2.0.0 hides what the same transaction inserts into a table after
+        # no rows, once it is more than a row group, and the deletions of a census follow.
+        unmarked = self._connection.execute(
+            f"SELECT 1 FROM (SELECT _merged_into FROM {name} WHERE id IN (SELECT loser_id FROM {merges} {scope}) "
+            f"QUALIFY row_number() OVER (PARTITION BY id ORDER BY {LATEST_FIRST}) = 1) "
+            "WHERE _merged_into IS NULL LIMIT 1"
+        ).fetchone()
+        if unmarked is None:
+            return
         self._connection.execute(
             f"""
             INSERT INTO {name} BY NAME
