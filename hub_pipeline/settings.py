@@ -517,7 +517,7 @@ def extra_history(name: str, one: HubSpotObject) -> tuple[str, ...]:
 
 
 #: HubSpot's type id -> its name, of objects that hold what persons said or wrote. Erasing finds them by their name.
-_OF_PERSONS = {
+OF_PERSONS = {
     "0-1": "contacts",
     "0-5": "tickets",
     "0-18": "communications",
@@ -621,10 +621,10 @@ class HubSpot(_Group):
     @classmethod
     def _persons_under_their_own_name(cls, value: dict[str, HubSpotObject]) -> dict[str, HubSpotObject]:
         for name, one in value.items():
-            standard = _OF_PERSONS.get(one.object_type, one.object_type)
-            if standard != name and {standard, name} & set(_OF_PERSONS.values()):
+            standard = OF_PERSONS.get(one.object_type, one.object_type)
+            if standard != name and {standard, name} & set(OF_PERSONS.values()):
                 raise ValueError(
-                    f"{name} reads {one.object_type}, but HubSpot's {', '.join(_OF_PERSONS.values())} keep their names "
+                    f"{name} reads {one.object_type}, but HubSpot's {', '.join(OF_PERSONS.values())} keep their names "
                     "here: erasing a person finds them by name"
                 )
         return value

@@ -26,6 +26,7 @@ from pathlib import Path
 import duckdb
 
 from hub_pipeline.errors import WarehouseError
+from hub_pipeline.settings import OF_PERSONS
 from hub_pipeline.warehouse import ledger
 from hub_pipeline.warehouse.crashpoints import crash_point
 from hub_pipeline.warehouse.database import Warehouse
@@ -39,17 +40,7 @@ from hub_pipeline.warehouse.tombstones import Reason, Tombstones
 
 CONTACTS = "contacts"
 #: HubSpot objects that are about a conversation with contacts, or a contact's answer.
-ENGAGEMENTS = (
-    "notes",
-    "tasks",
-    "emails",
-    "calls",
-    "meetings",
-    "communications",
-    "postal_mail",
-    "feedback_submissions",
-    "tickets",
-)
+ENGAGEMENTS = tuple(name for name in OF_PERSONS.values() if name != CONTACTS)
 _CONTACT_LISTS = "SELECT id FROM raw_hubspot.lists WHERE object_type_id = '0-1'"
 _REPLACEMENT = rf"\1{ERASED}\2"
 #: Accounts of colleagues; the books.

@@ -76,11 +76,11 @@ checks:
     sql: >
       SELECT as_of, known_at, org_id, invoiced_mrr, billing_mrr
       FROM marts.tie_out
-      WHERE true AND invoiced_mrr <> billing_mrr
+      WHERE invoiced_mrr <> billing_mrr
         AND (
           SELECT abs(sum(invoiced_mrr) - sum(billing_mrr)) > CAST($tie_out_tolerance AS DECIMAL(9,6)) * abs(sum(billing_mrr))
           FROM marts.tie_out
-          WHERE as_of = $as_of AND known_at = $known_at AND true
+          WHERE as_of = $as_of AND known_at = $known_at
         )
 ---*/
 WITH today AS (
